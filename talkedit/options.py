@@ -1,0 +1,55 @@
+"""What the user may choose about an edit, checked once and passed down unchanged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from talkedit.errors import InputError
+
+PARTS = ("geometry", "texture")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class EditOptions:
+    """Options of an edit.
+
+    Attributes:
+        face: ``"largest"`` or the index of a face.
+        only: None, ``"geometry"`` or ``"texture"``: leave the other part out.
+        smooth: smooth the edit over time (Eqs. 17-19).
+        classifier: mix texture directions by the person classifier.
+        teeth: fill mouths that the edit opens.
+        face_model: name of a face model, or a path to one.
+        tracker: name of a tracker.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        threads: CPU threads, None = the library's default.
+        seed: seed of everything random.
+        start, end: seconds between which the clip is edited; None = open.
+
+    Raises:
+        InputError: a value outside these.
+    """
+
+    face: str | int = "largest"
+    only: str | None = None
+    smooth: bool = True
+    classifier: bool = True
+    teeth: bool = True
+    face_model: str = "open"
+    tracker: str = "mediapipe"
+    device: str = "auto"
+    threads: int | None = None
+    seed: int = 0
+    start: float | None = None
+    end: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.face != "largest" and not (isinstance(self.face, int) and self.face >= 0):
+            raise InputError(f"face must be 'largest' or a number from 0 up, not '{self.face}'")
+        if self.only is not None and self.only not in PARTS:
+            raise InputError(f"only must be one of {', '.join(PARTS)}, not '{self.only}'")
+        if self.device not in DEVICES:
+            raise InputError(f"device must be one of {', '.join(DEVICES)}, not '{self.device}'")
+        if self.threads is not None and self.threads < 1:
+            raise InputError(f"threads must be at least 1, not {self.threads}")
