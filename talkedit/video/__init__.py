@@ -1,0 +1,1 @@
+"""Reading and writing video and pictures: exact timestamps, untouched sound, constant memory."""
