@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+SLIVER = 1e-12
+"""Triangles with a smaller area (twice, square pixels) keep the rasterizer's weights and get no gradient from them."""
+
 
 @dataclass(frozen=True)
 class Fragments:

@@ -2,7 +2,8 @@
 
 Which triangle a pixel sees is a step function without a useful gradient; where the pixel lies inside that triangle is
 smooth. So the hits are taken as given, the barycentric weights are computed again in torch, and gradients reach the
-points and the attributes. There is no gradient from the silhouette.
+points and the attributes. There is no gradient from the silhouette. On a CPU with Numba the same formulas run as two
+loops (:mod:`talkedit.render.numba_interpolate`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from talkedit.render.fragments import Fragments
+from talkedit.render.fragments import SLIVER, Fragments
+from talkedit.render.rasterize import choose_backend
 
 
 def barycentric(fragments: Fragments, points: Tensor, triangles: Tensor, perspective: bool = False) -> Tensor:
@@ -38,6 +40,7 @@ def interpolate(
     attributes: Tensor,
     perspective: bool = False,
     background: float = 0.0,
+    backend: str = "auto",
 ) -> Tensor:
     """Attributes of the vertices at every pixel, differentiable in points and attributes.
 
@@ -48,18 +51,29 @@ def interpolate(
         attributes: (B, V, C), or (V, C) for all.
         perspective: see :func:`barycentric`.
         background: value where there is no triangle.
+        backend: "torch"; "numba" (CPU only, differentiable once); "auto" takes numba where it can.
 
     Returns:
         (B, H, W, C).
 
     Raises:
-        ValueError: if the attributes do not fit the points.
+        ValueError: if the attributes do not fit the points, or the backend is unknown.
     """
     batch, count = points.shape[:2]
     if attributes.ndim == 2:
         attributes = attributes.expand(batch, *attributes.shape)
     if attributes.ndim != 3 or attributes.shape[:2] != (batch, count):
         raise ValueError(f"attributes must be ({batch}, {count}, C), got {tuple(attributes.shape)}")
+    if backend not in ("auto", "numba", "torch"):
+        raise ValueError(f"backend must be 'auto', 'numba' or 'torch', got {backend!r}")
+    plain = points.device.type == attributes.device.type == "cpu" and points.dtype == attributes.dtype
+    plain &= points.dtype in (torch.float32, torch.float64)
+    if backend == "numba" or (backend == "auto" and plain and choose_backend("cpu") == "numba"):
+        if not plain:
+            raise ValueError("backend 'numba' needs points and attributes of one dtype, float32 or float64, on the CPU")
+        from talkedit.render.numba_interpolate import interpolate as fast
+
+        return fast(fragments, points, triangles, attributes, perspective, background)
     pixels, corner = _hits(fragments, count, triangles)
     weights = _weights(fragments, pixels, corner, points, perspective)
     gathered = attributes.reshape(-1, attributes.shape[-1]).index_select(0, corner.reshape(-1))
@@ -85,7 +99,7 @@ def _weights(fragments: Fragments, pixels: Tensor, corner: Tensor, points: Tenso
     pieces = x[:, [1, 2, 0]] * y[:, [2, 0, 1]] - x[:, [2, 0, 1]] * y[:, [1, 2, 0]]
     area = pieces.sum(-1, keepdim=True)
     # A sliver's area may vanish in this precision: it keeps the rasterizer's weights, without a gradient.
-    sliver = area.abs() < 1e-12
+    sliver = area.abs() < SLIVER
     fixed = fragments.barycentric.reshape(-1, 3)[pixels].to(points.dtype)
     weights = torch.where(sliver, fixed, pieces / torch.where(sliver, torch.ones_like(area), area))
     if not perspective:

@@ -41,7 +41,9 @@ def rasterize(points: Tensor, triangles: Tensor, height: int, width: int, backfa
     for start, stop in _chunks(pixels):
         part = slice(start, stop)
         number, place, weights = _candidates(corners[part], area[part], boxes[part], pixels[part])
-        bits = (_depth(weights, corners[part][number]) + 0.0).view(torch.int32).long()  # + 0.0 makes -0 and 0 equal
+        bits = (
+            (_depth(weights, corners[part].index_select(0, number)) + 0.0).view(torch.int32).long()
+        )  # + 0.0 makes -0 and 0 equal
         ordered = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits)  # the order of floats as the order of integers
         owner = kept[part][number]
         mesh = torch.div(owner, count, rounding_mode="floor")
@@ -75,20 +77,19 @@ def _chunks(pixels: Tensor) -> list[tuple[int, int]]:
     return bounds
 
 
-def _edges(corners: Tensor, area: Tensor) -> Tensor:
-    """(N, 3 edges, 5) lines opposite to the corners: x, y, dx, dy, sign / area, end points in the order of x, y."""
-    begin, end = corners[:, [1, 2, 0], :2], corners[:, [2, 0, 1], :2]
-    ordered = (begin[..., 0] < end[..., 0]) | ((begin[..., 0] == end[..., 0]) & (begin[..., 1] <= end[..., 1]))
-    ordered = ordered.unsqueeze(-1)
-    base = torch.where(ordered, begin, end)
-    direction = torch.where(ordered, end - begin, begin - end)
-    sign = torch.where(ordered, 1.0, -1.0) * (1.0 / area)[:, None, None]
-    return torch.cat([base, direction, sign], dim=-1)
+def _edges(corners: Tensor, area: Tensor) -> tuple[Tensor, ...]:
+    """Lines opposite to the corners: x, y, dx, dy, sign / area, each (N, 3), end points in the order of x, y."""
+    x, y = corners[..., 0], corners[..., 1]
+    ax, ay, bx, by = x[:, [1, 2, 0]], y[:, [1, 2, 0]], x[:, [2, 0, 1]], y[:, [2, 0, 1]]
+    ordered = (ax < bx) | ((ax == bx) & (ay <= by))
+    sign = ordered.to(corners.dtype) * 2 - 1
+    base_x, base_y = torch.where(ordered, ax, bx), torch.where(ordered, ay, by)
+    return base_x, base_y, sign * (bx - ax), sign * (by - ay), sign * (1.0 / area)[:, None]
 
 
-def _weights(edges: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """(N, 3, 5) edges at (N,) pixels: (N, 3) barycentric weights."""
-    base_x, base_y, dx, dy, sign = edges.unbind(-1)
+def _weights(edges: tuple[Tensor, ...], x: Tensor, y: Tensor) -> Tensor:
+    """Edges, each (N, 3), at (N,) pixels: (N, 3) barycentric weights."""
+    base_x, base_y, dx, dy, sign = edges
     return (dx * (y[:, None] - base_y) - dy * (x[:, None] - base_x)) * sign
 
 
@@ -112,10 +113,11 @@ def _candidates(corners: Tensor, area: Tensor, boxes: Tensor, pixels: Tensor) ->
     total = int(pixels.sum())
     number = torch.arange(len(pixels), device=pixels.device).repeat_interleave(pixels, output_size=total)
     within = torch.arange(total, device=pixels.device) - (pixels.cumsum(0) - pixels)[number]
-    box = boxes[number]
+    box = boxes.index_select(0, number)
     column = box[:, 0] + within % box[:, 2]
     row = box[:, 1] + torch.div(within, box[:, 2], rounding_mode="floor")
-    weights = _weights(_edges(corners, area)[number], column.double(), row.double())
+    edges = tuple(part.index_select(0, number) for part in _edges(corners, area))
+    weights = _weights(edges, column.double(), row.double())
     inside = (weights >= 0).all(-1).nonzero().squeeze(1)
     return number[inside], torch.stack([column, row], dim=-1)[inside], weights[inside]
 
@@ -133,8 +135,8 @@ def fragments_of(triangle: Tensor, points: Tensor, triangles: Tensor) -> Fragmen
         The fragments.
     """
     mesh, row, column = (triangle >= 0).nonzero(as_tuple=True)
-    corner = triangles.long()[triangle[mesh, row, column]]
-    corners = points.detach().to(torch.float32)[mesh[:, None], corner].double()
+    found = mesh * len(triangles) + triangle[mesh, row, column]
+    corners = _corners(points, triangles).index_select(0, found)
     weights = _weights(_edges(corners, _area(corners)), column.double(), row.double())
     barycentric = torch.zeros(*triangle.shape, 3, device=points.device)
     barycentric[mesh, row, column] = weights.float()
