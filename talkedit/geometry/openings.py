@@ -1,0 +1,131 @@
+"""Speech and blinks survive the edit: the gaps of lips and lids follow the source.
+
+An emotion's direction moves upper and lower lip apart or together by some amount. Added blindly it would open every
+closed mouth and shut the corners of words. So the direction's own gap is taken out and a new one is put in: a share
+of the source's gap, plus the emotion's opening only as far as the source is open already (closed stays closed).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import dijkstra
+
+from talkedit.track import topology as topo
+
+# Inner-lip opening over the outer-eye distance: below SHUT lips count as closed, from OPEN on as open.
+SHUT, OPEN = 0.012, 0.075
+LIP_REACH = {"upper": 0.10, "lower": 0.17}
+LID_REACH = 0.055
+_RIGHT_LIDS = np.array([[246, 7], [161, 163], [160, 144], [159, 145], [158, 153], [157, 154], [173, 155]])
+_LEFT_LIDS = np.array([[466, 249], [388, 390], [387, 373], [386, 374], [385, 380], [384, 381], [398, 382]])
+
+
+def smoothstep(x: np.ndarray | float, low: float, high: float) -> np.ndarray:
+    """0 below ``low``, 1 above ``high``, smooth between."""
+    t = np.clip((np.asarray(x, np.float32) - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+class Openings:
+    """The gap constraints for one face model.
+
+    Args:
+        mean: (468, 3) mean landmarks in model units.
+    """
+
+    def __init__(self, mean: np.ndarray) -> None:
+        self._mean = mean
+        self._distances = _surface_distances(mean)
+        lips = topo.LIP_PAIRS
+        self._lips = (lips[:, 0], lips[:, 1])
+        fixed = topo.LIP_CORNERS_INNER
+        self._lip_spread = (
+            self._spread(lips[:, 0], lips[:, 1], fixed, LIP_REACH["upper"]),
+            self._spread(lips[:, 1], lips[:, 0], fixed, LIP_REACH["lower"]),
+        )
+        self._lids = []
+        for pairs, corners in ((_RIGHT_LIDS, [33, 133]), (_LEFT_LIDS, [263, 362])):
+            up = self._spread(pairs[:, 0], pairs[:, 1], np.array(corners), LID_REACH)
+            low = self._spread(pairs[:, 1], pairs[:, 0], np.array(corners), LID_REACH)
+            self._lids.append((pairs, up, low))
+        self._eye = float(np.linalg.norm(mean[33] - mean[263]))
+
+    def _spread(self, points: np.ndarray, other: np.ndarray, fixed: np.ndarray, reach: float) -> np.ndarray:
+        """(468, P) weights: linear between neighbouring points across the face, fading along the skin."""
+        order = np.argsort(np.r_[self._mean[points, 0], self._mean[fixed, 0]])
+        knots = np.r_[self._mean[points, 0], self._mean[fixed, 0]][order]
+        across = np.stack([np.interp(self._mean[:, 0], knots, column) for column in np.eye(len(order))[:, order]], 1)
+        nearest = self._distances[points].min(0)
+        weights = across[:, : len(points)] * np.exp(-0.5 * (nearest / reach) ** 2)[:, None]
+        # Nothing crosses to the other lip or lid: it is near in space when the mouth is shut, not along the skin.
+        weights[nearest > self._distances[other].min(0)] = 0
+        weights[points] = np.eye(len(points))
+        weights[fixed] = 0
+        return weights.astype(np.float32)
+
+    def lip_gaps(self, points: np.ndarray) -> np.ndarray:
+        """(9,) vertical inner-lip gaps of (468, 3) landmarks in the model's frame."""
+        return points[self._lips[0], 1] - points[self._lips[1], 1]
+
+    def lips(self, source: np.ndarray, delta: np.ndarray, opening: float, keep: float = 0.0) -> np.ndarray:
+        """Constrains the lips.
+
+        Args:
+            source: (468, 3) tracked landmarks in the model's frame.
+            delta: (468, 3) what the edit adds.
+            opening: the source's inner-lip opening over the eye distance.
+            keep: 0..1, how much of the emotion's own opening is held back even where the mouth is open.
+
+        Returns:
+            (468, 3) constrained delta.
+        """
+        gaps = np.maximum(self.lip_gaps(source), 0)
+        wish = self.lip_gaps(delta)
+        gate = smoothstep(opening, SHUT, OPEN) * (1 - keep)
+        typical = 0.12 * self._eye
+        target = np.where(wish > 0, gaps + gate * wish, gaps * np.maximum(1 + wish / typical, 0.6))
+        change = (target - gaps) - wish
+        out = delta.copy()
+        out[:, 1] += self._lip_spread[0] @ (0.4 * change)
+        out[:, 1] -= self._lip_spread[1] @ (0.6 * change)
+        return out
+
+    def lids(self, source: np.ndarray, delta: np.ndarray, reference: tuple[float, float]) -> np.ndarray:
+        """Constrains the lids: their gap is multiplied, so that a shut eye stays shut.
+
+        Args:
+            source: (468, 3) tracked landmarks in the model's frame.
+            delta: (468, 3) what the edit adds.
+            reference: (right, left) mean lid gap of the open eyes of this clip, model units.
+
+        Returns:
+            (468, 3) constrained delta.
+        """
+        out = delta.copy()
+        for (pairs, up, low), ref in zip(self._lids, reference, strict=True):
+            gaps = np.maximum(source[pairs[:, 0], 1] - source[pairs[:, 1], 1], 0)
+            wish = delta[pairs[:, 0], 1] - delta[pairs[:, 1], 1]
+            # One factor an eye keeps the lid's curve; the emotion's wish is measured where lids are widest.
+            factor = np.clip(1 + wish[2:5].mean() / max(ref, 0.03), 0.45, 1.5)
+            change = gaps * (factor - 1) - wish
+            share = 0.75  # the upper lid does most of the work
+            out[:, 1] += up @ (share * change) - low @ ((1 - share) * change)
+        return out
+
+    def lid_reference(self, source: np.ndarray) -> tuple[float, float]:
+        """(right, left) mean gap of the middle lid pairs of (468, 3) landmarks in the model's frame."""
+        a, b = (
+            float((source[p[2:5, 0], 1] - source[p[2:5, 1], 1]).mean()) for p in (_RIGHT_LIDS, _LEFT_LIDS)
+        )
+        return a, b
+
+
+def _surface_distances(mean: np.ndarray) -> np.ndarray:
+    """(468, 468) shortest paths along the mesh edges."""
+    t = topo.tessellation()
+    i, j = np.concatenate([t[:, [0, 1]], t[:, [1, 2]], t[:, [2, 0]]]).T
+    length = np.linalg.norm(mean[i] - mean[j], axis=1)
+    graph = sparse.coo_matrix((length, (i, j)), shape=(topo.LANDMARKS, topo.LANDMARKS)).tocsr()
+    graph.data = np.minimum(graph.data, length.max())
+    return dijkstra(graph, directed=False)
