@@ -12,7 +12,7 @@ from talkedit.errors import InputError
 from talkedit.video.audio import copy_stream, timed_packets
 from talkedit.video.output import CONTAINERS, check_extension, finished_or_nothing, writing
 from talkedit.video.picture import WRITABLE, encode_picture, picture_kind, read_picture, with_comment
-from talkedit.video.probe import MediaInfo
+from talkedit.video.probe import MediaInfo, open_video
 from talkedit.video.writer import open_output, source_metadata
 
 _COPIED = ("video", "audio", "subtitle")
@@ -61,12 +61,11 @@ def _copy_picture(src: Path, dst: Path, kind: str, provenance: str) -> None:
 def _copy_video(src: str | os.PathLike, dst: Path, provenance: str) -> None:
     check_extension(dst, is_picture=False)
     suffix = dst.suffix.lower()
-    with finished_or_nothing(dst) as path, av.open(os.path.abspath(src), metadata_errors="replace") as source:
-        main = next((s.time_base for s in source.streams.video), None)
+    with finished_or_nothing(dst) as path, open_video(Path(src)) as (source, video):
         with writing(dst):
-            output = open_output(path, suffix, main)
+            output = open_output(path, suffix, source, video)
         try:
-            output.metadata.update(source_metadata(src, provenance))
+            output.metadata.update(source_metadata(source, provenance))
             streams = _add_streams(output, source, suffix)
             with writing(dst):
                 for packet in timed_packets(source, [s for s in source.streams if s.index in streams]):

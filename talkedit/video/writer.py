@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,10 +19,11 @@ from talkedit.video.audio import AudioCopier
 from talkedit.video.colour import FULL, LIMITED, RGB_MATRIX, ColourTags, FromRgb, is_rgb, yuv_range
 from talkedit.video.output import CONTAINERS, check_extension, finished_or_nothing, writing
 from talkedit.video.picture import WRITABLE, encode_picture
-from talkedit.video.probe import MediaInfo
+from talkedit.video.probe import MediaInfo, open_video
 
 # x264's output depends on the number of threads, so it is fixed rather than taken from the machine.
 ENCODER_THREADS = 4
+_MAX_TIMESCALE = 2**31 - 1
 _STALE_TAGS = ("major_brand", "minor_version", "compatible_brands", "encoder", "comment", "duration")
 
 
@@ -99,10 +101,10 @@ class VideoWriter:
     @contextmanager
     def _encoding(self, path: Path) -> Iterator[None]:
         """Open the container, and after the block flush the encoder, the sound and the container."""
-        with writing(self.dst):
-            self._container = open_output(path, self.dst.suffix.lower(), self._like.time_base)
+        with open_video(Path(self._like.path)) as (source, video), writing(self.dst):
+            self._container = open_output(path, self.dst.suffix.lower(), source, video)
+            self._container.metadata.update(source_metadata(source, self._provenance))
         try:
-            self._container.metadata.update(source_metadata(self._like.path, self._provenance))
             self._add_video()
             with AudioCopier(self._like.path, self._container) as self._audio:
                 yield
@@ -186,21 +188,27 @@ def check_crf(crf: int) -> int:
     return crf
 
 
-def open_output(path: Path, suffix: str, time_base: Fraction | None) -> av.container.OutputContainer:
-    """Open a container for writing; mp4 and mov keep the video clock ``time_base`` exactly."""
+def open_output(
+    path: Path, suffix: str, source: av.container.InputContainer, video: av.VideoStream | None
+) -> av.container.OutputContainer:
+    """Open a container for writing; mp4 and mov keep the clocks of the ``source`` and its ``video`` exactly."""
     # Without bitexact, Matroska draws random ids and every run gives another file.
     options = {"fflags": "+bitexact"}
     if CONTAINERS[suffix] in ("mp4", "mov"):
         options["movflags"] = "+faststart"
-        if time_base is not None and time_base.numerator == 1:
-            options["video_track_timescale"] = str(time_base.denominator)
+        if video is not None and video.time_base.numerator == 1:
+            options["video_track_timescale"] = str(video.time_base.denominator)
+        # Tracks that start late are placed in units of the movie's clock; the default, 1 ms, would shift them.
+        clocks = {s.time_base.denominator for s in source.streams if s.time_base and s.type in ("video", "audio")}
+        common = math.lcm(*clocks)
+        if common <= _MAX_TIMESCALE:
+            options["movie_timescale"] = str(common)
     return av.open(str(path), "w", format=CONTAINERS[suffix], container_options=options)
 
 
-def source_metadata(source: str, provenance: str) -> dict[str, str]:
+def source_metadata(source: av.container.InputContainer, provenance: str) -> dict[str, str]:
     """The source's own tags, with the provenance in front of its comment."""
-    with av.open(os.path.abspath(source), metadata_errors="replace") as container:
-        tags = {key.lower(): value for key, value in container.metadata.items()}
+    tags = {key.lower(): value for key, value in source.metadata.items()}
     kept = {key: value for key, value in tags.items() if key not in _STALE_TAGS}
     comment = "; ".join(text for text in (provenance, tags.get("comment", "")) if text)
     return {**kept, "comment": comment} if comment else kept
