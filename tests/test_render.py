@@ -424,11 +424,19 @@ def test_render_gradients_by_finite_differences(exact):
         torch.testing.assert_close((leaf.grad * direction).sum(), slope, atol=1e-4, rtol=1e-4, msg=name)
 
 
-def test_what_lies_behind_the_camera_is_not_drawn():
+@pytest.mark.parametrize("name", ["auto", "torch"])
+def test_pictures_without_a_hit_or_without_a_mesh(name):
+    """Behind the camera nothing is drawn, and an empty batch gives an empty batch."""
     vertices, triangles = sphere(8)
-    args = (torch.ones(len(vertices), 3), torch.zeros(1, 3))
-    picture = render(vertices[None], triangles, *args, torch.tensor([[0.0, 0.0, 30.0]]), torch.zeros(1, 27))
+    vertices = vertices[None].requires_grad_()
+    args = (torch.ones(vertices.shape[1], 3), torch.zeros(1, 3))
+    picture = render(vertices, triangles, *args, torch.tensor([[0.0, 0.0, 30.0]]), torch.zeros(1, 27), backend=name)
     assert not picture.mask.any() and (picture.image == 0).all()
+    picture.image.sum().backward()
+    assert (vertices.grad == 0).all()
+    none = torch.zeros(0, 3)
+    empty = render(vertices[:0], triangles, args[0], none, none, torch.zeros(0, 27), backend=name)
+    assert empty.image.shape == (0, 224, 224, 3)
 
 
 def test_module_and_function_agree_at_any_frame_size():

@@ -76,7 +76,7 @@ def irradiance(normals: Tensor, gamma: Tensor, ambient: float = AMBIENT) -> Tens
     offset = gamma.new_zeros(9, 1)
     offset[0] = ambient
     basis = sh_basis(normals)
-    flat = basis.reshape(*batch, -1, 9)
+    flat = basis.reshape(*batch, math.prod(basis.shape[len(batch) : -1]), 9)
     return (flat @ (coefficients + offset)).reshape(*basis.shape[:-1], 3)
 
 
@@ -115,7 +115,7 @@ def face_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
         (..., F, 3).
     """
     corners = vertices.index_select(-2, triangles.reshape(-1).long())
-    corners = corners.reshape(*vertices.shape[:-2], -1, 3, 3)
+    corners = corners.reshape(*vertices.shape[:-2], len(triangles), 3, 3)
     first, second, third = corners.unbind(-2)
     return torch.linalg.cross(first - second, second - third, dim=-1)
 

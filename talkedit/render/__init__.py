@@ -1,8 +1,8 @@
 """Rendering: which triangle each pixel sees, and what it looks like there."""
 
 from talkedit.render.fragments import Fragments
-from talkedit.render.interpolate import barycentric, interpolate
-from talkedit.render.rasterize import BACKENDS, available_backends, choose_backend, rasterize
+from talkedit.render.interpolation import barycentric, interpolate
+from talkedit.render.rasterizer import BACKENDS, available_backends, choose_backend, rasterize
 from talkedit.render.renderer import Renderer, Rendering, render, render_points
 
 __all__ = [

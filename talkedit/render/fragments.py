@@ -12,7 +12,7 @@ SLIVER = 1e-12
 
 @dataclass(frozen=True)
 class Fragments:
-    """The nearest triangle at each pixel. No gradients; see :mod:`talkedit.render.interpolate` for those.
+    """The nearest triangle at each pixel. No gradients; see :mod:`talkedit.render.interpolation` for those.
 
     Attributes:
         triangle: (B, H, W) int64 index into the triangles, -1 where there is none.

@@ -60,7 +60,7 @@ def attribute_map(
     if attributes.ndim != 2 or len(attributes) != len(points) or attributes.shape[1] == 0:
         raise ValueError(f"attributes must be ({len(points)}, C) with C > 0, got {attributes.shape}")
     values, hit, depth = map_buffers(height, width, attributes.shape[1]) if out is None else out
-    if values.shape != (height, width, attributes.shape[1]) or hit.shape != (height, width):
+    if values.shape != (height, width, attributes.shape[1]) or not hit.shape == depth.shape == (height, width):
         raise ValueError(f"buffers {values.shape} do not fit a map of {(height, width, attributes.shape[1])}")
     values.fill(0.0)
     hit.fill(-1)

@@ -1,4 +1,4 @@
-"""The interpolation of :mod:`talkedit.render.interpolate` and its gradient as two loops, for tensors on a CPU.
+"""The interpolation of :mod:`talkedit.render.interpolation` and its gradient as two loops, for tensors on a CPU.
 
 Same formulas, about ten times as fast as torch's gathers and scatters. With corners relative to the pixel,
 ``e_0 = x1 y2 - x2 y1`` (and cyclic), A = e_0 + e_1 + e_2 and weights ``w_k = e_k / A``; with perspective

@@ -61,7 +61,7 @@ def rasterize(points: Tensor, triangles: Tensor, height: int, width: int, backfa
     corners = _corners(points, triangles)
     area = _area(corners)
     keep = corners.isfinite().all(-1).all(-1) & (area.ne(0) if backface else area.lt(0))
-    keep = keep.reshape(len(points), -1)
+    keep = keep.reshape(len(points), len(triangles))
     finite = torch.nan_to_num(points.detach().float(), nan=0.0, posinf=0.0, neginf=0.0)
     result = torch.full((len(points), height, width), -1, dtype=torch.int64, device=points.device)
     for index in range(len(points)):

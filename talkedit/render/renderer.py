@@ -11,8 +11,8 @@ from torch.nn import functional
 from talkedit.facemodel.camera import CAMERA, Camera, CropTransform, rotation_matrix, screen_points
 from talkedit.facemodel.lighting import shade, vertex_normals
 from talkedit.render.fragments import Fragments
-from talkedit.render.interpolate import interpolate
-from talkedit.render.rasterize import rasterize
+from talkedit.render.interpolation import interpolate
+from talkedit.render.rasterizer import rasterize
 
 
 class Rendering(NamedTuple):
@@ -122,7 +122,8 @@ def render_points(
     fragments = rasterize(points.detach().masked_fill(behind, torch.nan), triangles, height, width, backend, backface)
     triangles = triangles.to(points.device)
     surface = torch.cat([albedo.expand_as(points), normals], dim=-1)
-    colour, normal = interpolate(fragments, points, triangles, surface, perspective).split(3, dim=-1)
+    way = "torch" if backend == "torch" else "auto"
+    colour, normal = interpolate(fragments, points, triangles, surface, perspective, backend=way).split(3, dim=-1)
     image = shade(colour, functional.normalize(normal, dim=-1), gamma)
     return Rendering(image, fragments.mask, fragments)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from talkedit.render.fragments import SLIVER, Fragments
-from talkedit.render.rasterize import choose_backend
+from talkedit.render.rasterizer import choose_backend
 
 
 def barycentric(fragments: Fragments, points: Tensor, triangles: Tensor, perspective: bool = False) -> Tensor:
@@ -77,7 +77,7 @@ def interpolate(
     pixels, corner = _hits(fragments, count, triangles)
     weights = _weights(fragments, pixels, corner, points, perspective)
     gathered = attributes.reshape(-1, attributes.shape[-1]).index_select(0, corner.reshape(-1))
-    values = torch.einsum("nk,nkc->nc", weights, gathered.reshape(*corner.shape, -1))
+    values = torch.einsum("nk,nkc->nc", weights, gathered.reshape(*corner.shape, attributes.shape[-1]))
     return _spread(values, pixels, fragments, background)
 
 
@@ -112,4 +112,4 @@ def _spread(values: Tensor, pixels: Tensor, fragments: Fragments, background: fl
     """(N, C) at the hit pixels to (B, H, W, C)."""
     shape = fragments.triangle.shape
     image = values.new_full((shape.numel(), values.shape[-1]), background)
-    return image.index_copy(0, pixels, values).reshape(*shape, -1)
+    return image.index_copy(0, pixels, values).reshape(*shape, values.shape[-1])
