@@ -187,8 +187,8 @@ class Timeline:
 def _read_timeline(source: str | Path) -> str:
     """The timeline's text: the file's content where ``source`` names one, else ``source`` itself."""
     text = os.fspath(source)
-    looks_like_file = isinstance(source, Path) or (":" not in text and text.strip()) or os.path.isfile(text)
-    if not looks_like_file:
+    is_text = not isinstance(source, Path) and (not text.strip() or ":" in text or text.lstrip()[0] in "[{")
+    if is_text and not os.path.isfile(text):
         return text
     try:
         return Path(text).read_text(encoding="utf-8-sig")
@@ -214,10 +214,7 @@ def _json_points(text: str) -> Iterable[tuple[str, str]]:
         data = json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(f"the timeline is not valid JSON (line {error.lineno}: {error.msg})") from None
-    if isinstance(data, dict):
-        items = [{"time": time, "emotion": mix} for time, mix in data.items()]
-    else:
-        items = data
+    items = [{"time": time, "emotion": mix} for time, mix in data.items()] if isinstance(data, dict) else data
     for item in items:
         if not isinstance(item, dict) or "time" not in item or not isinstance(item.get("emotion"), str):
             raise InputError(f"{json.dumps(item)} is not a timeline point; it needs \"time\" and \"emotion\"")
