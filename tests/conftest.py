@@ -78,7 +78,7 @@ def make_clip(
             video.set_display_rotation(rotation)
     tracks = []
     for _ in audio:
-        track = container.add_stream(audio_codec, rate=44100)
+        track = container.add_stream(audio_codec, rate=48000)
         track.layout = "mono"
         tracks.append(track)
     times = list(pts) if pts is not None else list(range(frames))
@@ -91,14 +91,14 @@ def make_clip(
         container.mux(video.encode(None))
     seconds = float((times[-1] + 1) * time_base)
     for number, (kind, track) in enumerate(zip(audio, tracks, strict=True)):
-        for start in range(0, int(seconds * 44100), 1024):
-            t = np.arange(start, start + 1024) / 44100
+        for start in range(0, int(seconds * 48000), 1024):
+            t = np.arange(start, start + 1024) / 48000
             loud = 0.0 if kind == "silence" else 0.3
             wave = (loud * np.sin(2 * np.pi * 220 * (number + 1) * t)).astype(np.float32)
             sound = av.AudioFrame.from_ndarray(wave[None], format="fltp", layout="mono")
-            sound.sample_rate, sound.pts, sound.time_base = 44100, start, Fraction(1, 44100)
+            sound.sample_rate, sound.pts, sound.time_base = 48000, start, Fraction(1, 48000)
             if track.codec_context.format.name != "fltp":
-                resampler = av.AudioResampler(format=track.codec_context.format.name, layout="mono", rate=44100)
+                resampler = av.AudioResampler(format=track.codec_context.format.name, layout="mono", rate=48000)
                 container.mux([p for f in resampler.resample(sound) for p in track.encode(f)])
             else:
                 container.mux(track.encode(sound))

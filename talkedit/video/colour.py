@@ -96,21 +96,26 @@ class FromRgb:
     """RGB arrays to YUV frames for the encoder."""
 
     def __init__(self, pixel_format: str, tags: ColourTags, height: int) -> None:
-        self._reformatter = VideoReformatter()
-        self._format = pixel_format
         self._matrix = yuv_matrix(tags.matrix, height)
         self._range = yuv_range(tags.range, pixel_format)
+        # swscale truncates full-range chroma, a shift of half a level; by way of 12 bits it is a thirtieth of one.
+        formats = [f"{pixel_format}12le", pixel_format] if self._range == FULL else [pixel_format]
+        self._steps = [(name, VideoReformatter()) for name in formats]
 
     def __call__(self, rgb: np.ndarray) -> av.VideoFrame:
         """A new frame without timestamps; ``rgb`` is (H, W, 3) uint8."""
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-        return self._reformatter.reformat(
-            frame,
-            format=self._format,
-            src_colorspace=self._matrix,
-            dst_colorspace=self._matrix,
-            src_color_range=FULL,
-            dst_color_range=self._range,
-            interpolation=_QUALITY,
-            threads=1,
-        )
+        source_range = FULL
+        for name, reformatter in self._steps:
+            frame = reformatter.reformat(
+                frame,
+                format=name,
+                src_colorspace=self._matrix,
+                dst_colorspace=self._matrix,
+                src_color_range=source_range,
+                dst_color_range=self._range,
+                interpolation=_QUALITY,
+                threads=1,
+            )
+            source_range = self._range
+        return frame
