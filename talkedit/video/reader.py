@@ -45,7 +45,7 @@ def _video_frames(path: os.PathLike, start: float | None, end: float | None) -> 
         to_rgb = ToRgb()
         time_base = stream.time_base
         step = max(1, round(1 / ((stream.average_rate or DEFAULT_RATE) * time_base)))
-        last = None
+        last, matrix = None, None
         for index, decoded in enumerate(decoded_frames(container, stream)):
             pts = decoded.pts
             if pts is None or (last is not None and pts <= last):
@@ -56,6 +56,8 @@ def _video_frames(path: os.PathLike, start: float | None, end: float | None) -> 
                 continue
             if end is not None and time > end:
                 return
-            pixels = turn_upright(to_rgb(decoded), display_matrix(decoded))
-            yield Frame(index, pixels, pts, time_base)
+            # Asked of one frame only: a frame whose side data was looked at is part of a reference cycle, and then
+            # decoded frames pile up until the garbage collector comes by.
+            matrix = matrix or display_matrix(decoded)
+            yield Frame(index, turn_upright(to_rgb(decoded), matrix), pts, time_base)
 
