@@ -25,7 +25,7 @@ def unwrap(vertices: np.ndarray, triangles: np.ndarray, margin: float = 0.02, ro
         (V, 2) float32 in 0..1, u to the picture's right, v down; every triangle keeps its orientation.
     """
     x, y, z = vertices.astype(np.float64).T
-    axis = np.percentile(z, 5) - 0.25 * np.ptp(x)
+    axis = np.percentile(z, 5) - 0.6 * np.ptp(x)  # far back: cheeks keep their size, ears get little
     radius = np.median(np.hypot(x, z - axis))
     uv = np.stack([np.arctan2(x, z - axis) * radius, -y], 1)
     count = len(uv)
@@ -45,5 +45,5 @@ def unwrap(vertices: np.ndarray, triangles: np.ndarray, margin: float = 0.02, ro
         near = np.minimum(near + 0.5 * (adjacency @ near > 0), 1)[:, None]
         uv = uv + 0.5 * near * (mean @ uv - uv)
     lo, hi = uv.min(0), uv.max(0)
-    scale = (1 - 2 * margin) / (hi - lo).max()
+    scale = (1 - 2 * margin) / (hi - lo)  # each axis fills the square: no texel is wasted
     return ((uv - (lo + hi) / 2) * scale + 0.5).astype(np.float32)

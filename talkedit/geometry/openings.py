@@ -86,9 +86,14 @@ class Openings:
         typical = 0.12 * self._eye
         target = np.where(wish > 0, gaps + gate * wish, gaps * np.maximum(1 + wish / typical, 0.6))
         change = (target - gaps) - wish
+        # Each lip takes back what it brought in, so that the line between closed lips stays where it was and a smile
+        # is made by the corners.
+        rise = np.maximum(delta[self._lips[0], 1], 0) + 1e-4
+        drop = np.maximum(-delta[self._lips[1], 1], 0) + 1e-4
+        upper = rise / (rise + drop)
         out = delta.copy()
-        out[:, 1] += self._lip_spread[0] @ (0.4 * change)
-        out[:, 1] -= self._lip_spread[1] @ (0.6 * change)
+        out[:, 1] += self._lip_spread[0] @ (upper * change)
+        out[:, 1] -= self._lip_spread[1] @ ((1 - upper) * change)
         return out
 
     def lids(self, source: np.ndarray, delta: np.ndarray, reference: tuple[float, float]) -> np.ndarray:

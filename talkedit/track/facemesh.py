@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sys
 import warnings
+from collections.abc import Iterator
 
 import cv2
 import numpy as np
@@ -24,12 +27,30 @@ MISSING = (
 SMALLEST_FACE = 40
 
 
-def _solutions():
-    os.environ.setdefault("GLOG_minloglevel", "3")  # mediapipe prints graph logs on stderr
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps mediapipe's start-up chatter, which its C++ writes straight to descriptor 2, off the user's terminal."""
     try:
+        sys.stderr.flush()
+        saved = os.dup(2)
+    except (OSError, AttributeError):
+        yield
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(null, 2)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            import mediapipe
+            yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(null)
+        os.close(saved)
+
+
+def _solutions():
+    try:
+        import mediapipe
     except ImportError as error:
         raise InputError(MISSING) from error
     if not hasattr(mediapipe, "solutions"):
@@ -47,15 +68,20 @@ class FaceMesh:
 
     def __init__(self, still: bool = False, max_faces: int = 4) -> None:
         self._still = still
-        solutions = _solutions()
-        self._mesh = solutions.face_mesh.FaceMesh(
-            static_image_mode=still,
-            refine_landmarks=True,
-            max_num_faces=max_faces,
-            min_detection_confidence=0.5,
-            min_tracking_confidence=0.5,
-        )
-        self._detect = solutions.face_detection.FaceDetection(model_selection=1, min_detection_confidence=0.4)
+        with _silence():
+            solutions = _solutions()
+            self._mesh = solutions.face_mesh.FaceMesh(
+                static_image_mode=still,
+                refine_landmarks=True,
+                max_num_faces=max_faces,
+                min_detection_confidence=0.5,
+                min_tracking_confidence=0.5,
+            )
+            self._detect = solutions.face_detection.FaceDetection(model_selection=1, min_detection_confidence=0.4)
+            # The graphs start their threads, and speak, at the first picture.
+            blank = np.zeros((64, 64, 3), np.uint8)
+            self._mesh.process(blank)
+            self._detect.process(blank)
         self._window: tuple[int, int, int, int] | None = None
         self._misses = 0
         self._far: FaceMesh | None = None

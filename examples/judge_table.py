@@ -1,0 +1,94 @@
+#!/usr/bin/env python3
+"""Edits clips to every emotion and measures the results with an outside judge; prints a Markdown table.
+
+    python examples/judge_table.py --judge ../shared/judge/judge.py --out build/judged CLIP [CLIP ...]
+
+The judge is a Python file with a function ``measure(edited, source, emotion, every) -> dict``; it knows nothing of
+talkedit. Results land in OUT as one JSON per edit, so that an interrupted run continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from talkedit import EMOTIONS, edit_video
+
+COLUMNS = ("acc", "gain", "p", "identity", "lips", "jitter", "sharpness")
+
+
+def load_judge(path: Path):
+    """The judge's module."""
+    spec = importlib.util.spec_from_file_location("judge", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def one(job: tuple) -> dict:
+    """Edits and judges one clip in one emotion."""
+    clip, emotion, intensity, out, judge, only = job
+    name = f"{clip.stem}_{emotion}_{intensity:g}{'_' + only if only else ''}"
+    result = out / f"{name}.json"
+    if result.exists():
+        return json.loads(result.read_text())
+    import torch
+
+    torch.set_num_threads(1)
+    video = out / f"{name}.mp4"
+    report = edit_video(clip, video, emotion=emotion, intensity=intensity, only=only, threads=1, overwrite=True)
+    figures = load_judge(judge).measure(str(video), str(clip), emotion, every=3)
+    figures |= {"clip": clip.stem, "emotion": emotion, "intensity": intensity, "ms": report.ms_per_frame}
+    result.write_text(json.dumps(figures))
+    return figures
+
+
+def table(rows: list[dict], key: str) -> str:
+    """Markdown means of the columns for each value of ``key``."""
+    lines = [f"| {key} | " + " | ".join(COLUMNS) + " | ms a frame |", "|" + " --- |" * (len(COLUMNS) + 2)]
+    groups = dict.fromkeys(r[key] for r in rows)
+    for value in [*groups, "all"]:
+        chosen = [r for r in rows if value in ("all", r[key])]
+        cells = []
+        for c in (*COLUMNS, "ms"):
+            values = [r[c] for r in chosen if c in r]
+            cells.append(f"{np.mean(values):.3f}" if values else "")
+        lines.append(f"| {value} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Runs the command line."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("clips", nargs="+", type=Path)
+    p.add_argument("--judge", type=Path, required=True)
+    p.add_argument("--out", type=Path, default=Path("build/judged"))
+    p.add_argument("--emotions", default=",".join(EMOTIONS))
+    p.add_argument("--intensities", default="1")
+    p.add_argument("--only", choices=("geometry", "texture"))
+    p.add_argument("--processes", type=int, default=2)
+    args = p.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    jobs = [
+        (clip, emotion, float(i), args.out, args.judge, args.only)
+        for clip in args.clips
+        for emotion in args.emotions.split(",")
+        for i in args.intensities.split(",")
+    ]
+    with ProcessPoolExecutor(args.processes) as pool:
+        rows = list(pool.map(one, jobs))
+    for key in ("emotion", "clip", "intensity"):
+        print(table(rows, key), end="\n\n")
+    judged = [r for r in rows if r["emotion"] in ("happy", "sad", "surprised", "angry", "fear")]
+    if judged:
+        print(f"the five: acc {np.mean([r['acc'] for r in judged]):.3f}, gain {np.mean([r['gain'] for r in judged]):.3f}")
+    print(f"lowest identity {min(r['identity'] for r in rows):.3f}, lowest lips {min(r.get('lips', 1) for r in rows):.3f}")
+
+
+if __name__ == "__main__":
+    main()

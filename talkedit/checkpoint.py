@@ -1,0 +1,57 @@
+"""Shipped weights: the linear editors and the person classifier in one safetensors file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from talkedit.errors import InputError
+from talkedit.geometry.editor import LinearGeometryEditor
+from talkedit.texture.editor import LinearTextureEditor, PersonClassifier
+
+
+@dataclass(frozen=True)
+class LinearEditors:
+    """Geometry and texture editors, the classifier that weighs their people, and the people's names."""
+
+    geometry: LinearGeometryEditor
+    texture: LinearTextureEditor
+    classifier: PersonClassifier
+    people: tuple[str, ...]
+
+
+def save_linear(path: Path, editors: LinearEditors) -> None:
+    """Writes the file (texture maps as float16)."""
+    tensors = {
+        "geometry.directions": editors.geometry.directions.astype(np.float32),
+        "texture.directions": editors.texture.directions.astype(np.float16),
+        "classifier.weight": editors.classifier.weight.astype(np.float32),
+        "classifier.bias": editors.classifier.bias.astype(np.float32),
+    }
+    save_file(tensors, str(path), metadata={"people": json.dumps(editors.people)})
+
+
+def load_linear(path: Path) -> LinearEditors:
+    """Reads the file.
+
+    Raises:
+        InputError: it is damaged or something else.
+    """
+    try:
+        with safe_open(str(path), framework="numpy") as f:
+            t = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118
+            people = tuple(json.loads((f.metadata() or {}).get("people", "[]")))
+        size = round(t["classifier.weight"].shape[1] ** 0.5)
+        return LinearEditors(
+            LinearGeometryEditor(t["geometry.directions"]),
+            LinearTextureEditor(t["texture.directions"].astype(np.float32)),
+            PersonClassifier(t["classifier.weight"], t["classifier.bias"], size),
+            people,
+        )
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise InputError(f"{path} is not a linear editor file ({error})") from error

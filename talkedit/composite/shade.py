@@ -1,0 +1,31 @@
+"""The texture edit in the picture: a luminance ratio from the UV template, multiplied in where emotion moves."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from talkedit.composite.warp import Warp
+
+
+def multiply_ratio(picture: np.ndarray, warp: Warp, log_ratio: np.ndarray) -> None:
+    """Multiplies a rectangle by exp(log ratio), in place; colour is kept, only light changes.
+
+    Args:
+        picture: (h, w, 3) uint8.
+        warp: the rectangle's texture coordinates.
+        log_ratio: (T, T) float32, zero outside the edited regions.
+    """
+    size = log_ratio.shape[0]
+    at = warp.uv * size - np.float32(0.5)
+    change = cv2.remap(log_ratio, at[..., 0], at[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    change[warp.hit < 0] = 0
+    touched = np.abs(change) > 1e-3
+    if not touched.any():
+        return
+    rows, cols = np.flatnonzero(touched.any(1)), np.flatnonzero(touched.any(0))
+    rect = np.s_[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
+    gain = np.exp(change[rect])
+    for c in range(3):
+        channel = picture[rect][..., c]
+        picture[rect][..., c] = cv2.multiply(channel.astype(np.float32), gain, dtype=cv2.CV_8U)

@@ -1,0 +1,288 @@
+"""One clip's edit: what the first pass learns about the speaker, and how each frame is made in the second."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from talkedit import resources
+from talkedit.checkpoint import load_linear
+from talkedit.composite.shade import multiply_ratio
+from talkedit.composite.warp import build_warp, sample
+from talkedit.emotions import Timeline
+from talkedit.errors import InputError, NoFaceError
+from talkedit.facemodel.model import FaceModel, load_open_model
+from talkedit.geometry.openings import Openings, smoothstep
+from talkedit.mouth.interior import fill_mouth
+from talkedit.options import EditOptions
+from talkedit.reconstruct.fit import Fitter
+from talkedit.reconstruct.pose import find_pose
+from talkedit.report import StageClock
+from talkedit.smooth import half_width, smooth_at
+from talkedit.texture.editor import detail_of
+from talkedit.texture.uv_map import UvTemplate
+from talkedit.track import make_tracker
+from talkedit.track.measures import eye_distance, mouth_opening
+from talkedit.track.steady import steady
+from talkedit.track.store import TrackStore
+from talkedit.types import Frame, Track
+
+LUMINANCE = np.float32([0.299, 0.587, 0.114])
+# The edit fades out between these head turns (degrees): beyond, the mesh hides half of what it must move.
+YAW_FADE = (38.0, 58.0)
+# Every so many frames one is unwrapped for the person classifier.
+LOOK_EVERY = 12
+STEADY_HALF = 2
+
+
+def load_face_model(name: str) -> FaceModel:
+    """The face model called ``name``, or read from a path.
+
+    Raises:
+        InputError: unknown name, or the file is missing or damaged.
+    """
+    if name == "open":
+        return load_open_model(resources.find("bfm", "open_face.safetensors"))
+    if name.endswith(".safetensors"):
+        if not Path(name).is_file():
+            raise InputError(f"the face model '{name}' does not exist")
+        return load_open_model(Path(name))
+    raise InputError(f"unknown face model '{name}'; there is: open (or the path of a .safetensors file)")
+
+
+class ClipEditor:
+    """See the module's name: ``observe`` every frame, ``solve`` once, then ``edit`` frames in order.
+
+    Args:
+        options: what the user chose.
+        clock: where the seconds of each stage are added up.
+
+    Raises:
+        InputError: an option names something that is not there.
+    """
+
+    def __init__(self, options: EditOptions, clock: StageClock) -> None:
+        self.options, self.clock = options, clock
+        if options.threads:
+            cv2.setNumThreads(options.threads)
+        self.model = load_face_model(options.face_model)
+        self.editors = load_linear(resources.find("checkpoints", "linear_editor.safetensors"))
+        self._mean = self.model.mean[self.model.landmark_vertices]
+        self._tracker = make_tracker(options.tracker, face=options.face)
+        self._fitter = Fitter(self.model)
+        self._openings = Openings(self._mean)
+        self._template = UvTemplate(self.model)
+        self._store = TrackStore()
+        self._features: list[np.ndarray] = []
+        self._lids: list[tuple[float, float]] = []
+        self._loop = self.model.mouth_loop
+        self._last_frame: tuple[int, dict] | None = None
+        self.edited_frames = 0
+        self._last_edited = -1
+        self._last_time: float | None = None
+        self._interval: list[float] = []
+        self._most_faces = 0
+        self._pending_cut = False
+        self.people = np.full(len(self.editors.people), 1 / len(self.editors.people), np.float32)
+        self.skipped: list[tuple[int, str]] = []
+        self.notes: list[str] = []
+        self.seen_small = False
+
+    # -- first pass --------------------------------------------------------------------------------------------------
+
+    def observe(self, frame: Frame) -> None:
+        """Tracks one frame and adds it to what is known of the speaker."""
+        with self.clock("track"):
+            track = self._tracker(frame)
+        if self._last_time is not None and frame.time > self._last_time and len(self._interval) < 500:
+            self._interval.append(frame.time - self._last_time)
+        self._last_time = frame.time
+        fade = 0.0
+        if track is not None:
+            self._most_faces = max(self._most_faces, track.faces)
+            yaw = 1 - smoothstep(abs(track.yaw), *YAW_FADE)
+            fade = float(yaw * smoothstep(track.confidence, 0.3, 0.6))
+        self._store.append(track, frame.time, fade, cut=track.cut if track is not None else False)
+        if track is None:
+            self.skipped.append((frame.index, "no face"))
+            return
+        if fade <= 0:
+            self.skipped.append((frame.index, "head turned too far" if abs(track.yaw) > YAW_FADE[0] else "face unclear"))
+            return
+        with self.clock("reconstruct"):
+            self._learn(frame, track, fade)
+
+    def _learn(self, frame: Frame, track: Track, fade: float) -> None:
+        points = find_pose(track.landmarks, self._mean).to_model(track.landmarks[:468])
+        # Frontal frames with a nearly closed mouth say most about the neutral face.
+        self._fitter.observe(points, fade / (1 + 8 * track.mouth_open))
+        self._lids.append(self._openings.lid_reference(points))
+        if len(self._lids) > 4000:  # bounded: every other one is enough from here
+            self._lids = self._lids[::2]
+        if self._store.faces % LOOK_EVERY == 1 and len(self._features) < 200:
+            mesh = self.model.position @ track.landmarks[:468]
+            luminance = self._template.unwrap(frame.rgb.astype(np.float32) @ LUMINANCE, mesh)
+            self._features.append(self.editors.classifier.features(detail_of(luminance, self._template.inside)))
+
+    def solve(self) -> None:
+        """Ends the first pass: identity of the clip, the people it resembles, the open-eye reference.
+
+        Raises:
+            NoFaceError: no frame shows a face that can be edited.
+        """
+        close = getattr(self._tracker, "close", None)
+        if close is not None:
+            close()
+        if not self._lids:
+            if getattr(self._tracker, "too_small", 0):
+                raise NoFaceError("the face is too small to edit (it must be at least 40 pixels wide)")
+            if self._store.faces:
+                raise NoFaceError("no frame shows the face clearly enough to edit (turned away or cut off)")
+            raise NoFaceError("no face was found in the input")
+        with self.clock("reconstruct"):
+            self._fitter.solve()
+            lids = np.array(self._lids)
+            self._reference = tuple(np.percentile(lids, 70, axis=0).tolist())
+            if self._features and self.options.classifier:
+                self.people = np.mean([self.editors.classifier(f) for f in self._features], axis=0)
+        if self._most_faces > 1:
+            self.notes.append(
+                f"up to {self._most_faces} faces in a frame; one was edited (choose another with --face N)"
+            )
+        fps = 1 / float(np.median(self._interval)) if self._interval else 25.0
+        self._half = half_width(fps) if self.options.smooth else 0
+        self._fade_half = half_width(fps, 4)
+
+    def metrics(self) -> dict:
+        """What the report says about the speaker."""
+        return {
+            "people": {n: round(float(w), 3) for n, w in zip(self.editors.people, self.people, strict=True)},
+            "identity_norm": round(float(np.linalg.norm(self._fitter.identity)), 2),
+        }
+
+    # -- second pass -------------------------------------------------------------------------------------------------
+
+    def edit(self, frame: Frame, timeline: Timeline) -> np.ndarray:
+        """(H, W, 3) uint8 edited picture; ``frame.rgb`` itself where nothing is edited."""
+        index = frame.index
+        if not self._store.has(index):
+            return frame.rgb
+        code = self._code(index, timeline)
+        if np.abs(code).max() < 1e-4:
+            return frame.rgb
+        known = self._frame(frame)
+        self.edited_frames += index != self._last_edited
+        self._last_edited = index
+        geometry = self.options.only != "texture"
+        with self.clock("edit"):
+            target = self._target(known, code) if geometry else known["mesh"]
+        with self.clock("render"):
+            warp = build_warp(known["mesh"], target, self.model.triangles, self.model.uv, frame.rgb.shape)
+            if warp is None:
+                return frame.rgb
+            picture = sample(frame.rgb, warp) if geometry else self._rect(frame.rgb, warp).copy()
+        if self.options.only != "geometry":
+            with self.clock("texture"):
+                multiply_ratio(picture, warp, self.editors.texture.log_ratio(code, self.people))
+        if geometry and self.options.teeth:
+            with self.clock("mouth"):
+                fill_mouth(
+                    picture, frame.rgb, warp, known["mesh"][self._loop, :2], target[self._loop, :2], known["eye"]
+                )
+        with self.clock("composite"):
+            out = frame.rgb.copy()
+            self._rect(out, warp)[:] = picture
+        return out
+
+    @staticmethod
+    def _rect(picture: np.ndarray, warp) -> np.ndarray:
+        h, w = warp.shape
+        return picture[warp.y0 : warp.y0 + h, warp.x0 : warp.x0 + w]
+
+    def _code(self, index: int, timeline: Timeline) -> np.ndarray:
+        """Emotion code of a frame: smoothed over the window (Eqs. 17-19) and faded where the face is not trusted."""
+        store = self._store
+
+        def window(half: int) -> tuple[list[int], np.ndarray]:
+            around = list(range(index - half, index + half + 1))
+            return around, np.array([store.same_shot(index, i) for i in around])
+
+        around, usable = window(self._half)
+        codes = np.stack([timeline.code(store.time(i)) if ok else np.zeros(7, np.float32)
+                          for i, ok in zip(around, usable, strict=True)])  # fmt: skip
+        around, near = window(self._fade_half)
+        fades = np.array([store.fade(i) if ok else 0.0 for i, ok in zip(around, near, strict=True)])
+        # A frame just beside a lost face takes part in its fade; never more than the frame itself is trusted.
+        fade = min(float(smooth_at(fades, near, (len(around) - 1) // 2)) * 1.02, store.fade(index), 1.0)
+        return smooth_at(codes, usable, self._half) * np.float32(fade)
+
+    def _frame(self, frame: Frame) -> dict:
+        """What does not depend on the emotion, kept for the next emotion of the same frame (compare)."""
+        if self._last_frame is not None and self._last_frame[0] == frame.index:
+            return self._last_frame[1]
+        store, index = self._store, frame.index
+        with self.clock("reconstruct"):
+            half = STEADY_HALF
+            around = range(index - half, index + half + 1)
+            window = [store.landmarks(i) if store.same_shot(index, i) else None for i in around]
+            landmarks = steady(window, half)
+            pose = find_pose(landmarks, self._mean)
+            points = pose.to_model(landmarks[:468])
+            known = {
+                "pose": pose,
+                "points": points,
+                "expression": self._fitter.expression(points),
+                "opening": mouth_opening(landmarks),
+                "mesh": self.model.position @ landmarks[:468],
+                "eye": eye_distance(landmarks),
+            }
+        self._last_frame = (index, known)
+        return known
+
+    def _target(self, known: dict, code: np.ndarray) -> np.ndarray:
+        """(V, 3) edited mesh in the picture: tracked mesh + B_exp (β′ − β), with lips and lids held to the source."""
+        beta = known["expression"]
+        edited = self.editors.geometry.edit(self._fitter.identity, beta, code, self.people)
+        rows = self.model.landmark_vertices
+        delta = (self.model.exp_basis[rows] @ (edited - beta)).astype(np.float32)
+        delta = self._openings.lips(known["points"], delta, known["opening"])
+        delta = self._openings.lids(known["points"], delta, self._reference)
+        moved = known["pose"].direction_to_picture(delta)
+        return known["mesh"] + self.model.displacement @ moved
+
+
+class Editor:
+    """Edits single pictures from Python.
+
+    Args:
+        emotion: name of the target emotion.
+        intensity: 0..1.5.
+        options: anything else.
+
+    Example:
+        >>> editor = Editor("happy", 0.8)  # doctest: +SKIP
+        >>> edited = editor.edit_frame(rgb)  # doctest: +SKIP
+    """
+
+    def __init__(self, emotion: str, intensity: float = 1.0, options: EditOptions | None = None) -> None:
+        self._timeline = Timeline.constant(emotion, intensity)
+        self._options = options or EditOptions()
+
+    def edit_frame(self, rgb: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 → (H, W, 3) uint8.
+
+        Raises:
+            InputError: not an (H, W, 3) uint8 array.
+            NoFaceError: no face in the picture.
+        """
+        if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8:
+            raise InputError(f"a frame must be (H, W, 3) uint8, not {rgb.shape} {rgb.dtype}")
+        if self._timeline.is_zero:
+            return rgb
+        clip = ClipEditor(self._options, StageClock())
+        frame = Frame(0, rgb)
+        clip.observe(frame)
+        clip.solve()
+        return clip.edit(frame, self._timeline)

@@ -1,0 +1,42 @@
+"""What every geometry editor answers, and the linear one (the honest baseline of the GAN to come)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+class GeometryEditor(Protocol):
+    """Expression coefficients under an emotion."""
+
+    def edit(self, identity: np.ndarray, expression: np.ndarray, code: np.ndarray, people: np.ndarray) -> np.ndarray:
+        """Edited expression.
+
+        Args:
+            identity: (80,) coefficients of the clip.
+            expression: (64,) coefficients of the frame.
+            code: (7,) emotion code e (Eq. 2).
+            people: (N,) weights of the training people, summing to 1 (Eq. 4).
+
+        Returns:
+            (64,) edited expression coefficients; equal to ``expression`` for a zero code.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class LinearGeometryEditor:
+    """β′ = β + Σ_j e_j Σ_v p_v d_jv: directions of people mixed by the person weights (Eqs. 3-5 in expression space).
+
+    Attributes:
+        directions: (N, 7, 64) float32, emotional minus neutral at the strongest intensity.
+    """
+
+    directions: np.ndarray
+
+    def edit(self, identity: np.ndarray, expression: np.ndarray, code: np.ndarray, people: np.ndarray) -> np.ndarray:
+        """See :class:`GeometryEditor`; identity and expression do not matter to a linear editor."""
+        del identity
+        return expression + np.einsum("n,j,njk->k", people, code, self.directions).astype(np.float32)

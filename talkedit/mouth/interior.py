@@ -1,0 +1,116 @@
+"""A first mouth: teeth move as rigid rows, never as rubber, and what was never seen is a plausible dark cavity.
+
+The mesh has a hole between the lips. What shows there is layered: the upper row travels as one piece with the upper
+lip's middle, the lower row as one piece with the lower lip and jaw, each taken from the source's own open mouth; where
+neither reaches, a dark cavity in the colour of this mouth closes the gap.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from talkedit.composite.warp import Warp
+
+# Cavity colour as a share of the lips' mean colour where the source shows no cavity of its own.
+CAVITY_SHARE = np.float32([0.34, 0.24, 0.24])
+_UPPER = slice(3, 8)  # the middle of the upper inner lip in the loop's order (corner, upper lip, corner, lower lip)
+_LOWER = slice(13, 18)
+
+
+def _polygon(points: np.ndarray, shape: tuple[int, int], grow: float = 0.0) -> np.ndarray:
+    """(h, w) float32 0..1 anti-aliased mask of a closed (N, 2) polygon, grown or shrunk by some pixels."""
+    mask = np.zeros(shape, np.uint8)
+    cv2.fillPoly(mask, [np.round(points * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
+    out = mask.astype(np.float32) / 255
+    if grow:
+        size = max(1, round(abs(grow)))
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * size + 1, 2 * size + 1))
+        out = cv2.dilate(out, kernel) if grow > 0 else cv2.erode(out, kernel)
+    return out
+
+
+def fill_mouth(
+    picture: np.ndarray, frame: np.ndarray, warp: Warp, source: np.ndarray, target: np.ndarray, eye: float
+) -> None:
+    """Paints the mouth's inside into the warped rectangle, in place.
+
+    Args:
+        picture: (h, w, 3) uint8, the warped rectangle.
+        frame: (H, W, 3) uint8 source.
+        warp: the rectangle's place and hits.
+        source: (20, 2) inner-lip loop in the source frame, pixels.
+        target: (20, 2) the same loop after the edit.
+        eye: outer-eye distance in pixels, the scale of everything.
+    """
+    pad = 4
+    both = np.concatenate([source, target])
+    x0, y0 = np.maximum(np.floor(both.min(0)).astype(int) - pad, [warp.x0, warp.y0])
+    h, w = warp.shape
+    x1, y1 = np.minimum(np.ceil(both.max(0)).astype(int) + pad + 1, [warp.x0 + w, warp.y0 + h])
+    if x1 - x0 < 3 or y1 - y0 < 3:
+        return
+    rect = np.s_[y0 - warp.y0 : y1 - warp.y0, x0 - warp.x0 : x1 - warp.x0]
+    hole = (warp.hit[rect] < 0).astype(np.float32)
+    shape = hole.shape
+    corner = np.array([x0, y0], np.float32)
+    t_loop, s_loop = target - corner, source - corner
+    inside = _polygon(t_loop, shape, grow=1.0) * hole
+    if not inside.any():
+        return
+    gap = np.linalg.norm(source[_UPPER].mean(0) - source[_LOWER][::-1].mean(0))
+    moved = np.abs(target - source).max()
+    if moved < 0.25:
+        return  # the source's own pixels are already right
+
+    gx, gy = np.meshgrid(np.arange(x0, x1, dtype=np.float32), np.arange(y0, y1, dtype=np.float32))
+    shrink = -max(1.0, 0.008 * eye)
+    known = _polygon(s_loop, shape, grow=shrink) if gap > 0.02 * eye else np.zeros(shape, np.float32)
+    feather = max(0.6, 0.008 * eye)
+    known = cv2.GaussianBlur(known, (0, 0), feather)
+
+    cavity = _cavity_colour(frame, source, known, (x0, y0))
+    layers = []
+    for part in (_UPPER, _LOWER):
+        shift = (target[part] - source[part]).mean(0).astype(np.float32)
+        moved_x, moved_y = gx - shift[0], gy - shift[1]
+        colour = cv2.remap(frame, moved_x, moved_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        seen = cv2.remap(known, moved_x - corner[0], moved_y - corner[1], cv2.INTER_LINEAR)
+        layers.append((colour.astype(np.float32), seen[..., None]))
+
+    # Between the rows the picture changes from one to the other where the mouth is deepest.
+    upper_edge, lower_edge = t_loop[_UPPER].mean(0), t_loop[_LOWER].mean(0)
+    axis = lower_edge - upper_edge
+    length = max(float(np.linalg.norm(axis)), 1e-3)
+    axis = axis / length
+    depth = ((gx - corner[0] - upper_edge[0]) * axis[0] + (gy - corner[1] - upper_edge[1]) * axis[1]) / length
+    band = max(0.18, 1.0 / length)
+    low = np.clip((depth - 0.5) / band + 0.5, 0, 1)[..., None].astype(np.float32)
+    (upper, u_seen), (lower, l_seen) = layers
+    wu, wl = u_seen * (1 - low) + 0.15 * u_seen * low, l_seen * low + 0.15 * l_seen * (1 - low)
+    total = wu + wl
+    shown = (upper * wu + lower * wl) / np.maximum(total, 1e-4)
+    share = np.clip(total * 1.6, 0, 1)
+    # The lips shade the cavity: darker right under the upper lip than in its middle.
+    shade = 0.8 + 0.2 * np.clip(depth * 2, 0, 1)[..., None]
+    mouth = shown * share + cavity * shade * (1 - share)
+    alpha = cv2.GaussianBlur(inside, (0, 0), 0.6)[..., None] * np.maximum(hole, 0)[..., None]
+    area = picture[rect].astype(np.float32)
+    picture[rect] = np.clip(area + (mouth - area) * alpha + 0.5, 0, 255).astype(np.uint8)
+
+
+def _cavity_colour(frame: np.ndarray, source: np.ndarray, known: np.ndarray, origin: tuple[int, int]) -> np.ndarray:
+    """(3,) float32 colour of the dark inside: this mouth's own where it shows, else a share of the lip colour."""
+    ring = np.round(source + (source - source.mean(0)) * 0.12).astype(int)
+    ring[:, 0] = np.clip(ring[:, 0], 0, frame.shape[1] - 1)
+    ring[:, 1] = np.clip(ring[:, 1], 0, frame.shape[0] - 1)
+    guess = frame[ring[:, 1], ring[:, 0]].astype(np.float32).mean(0) * CAVITY_SHARE
+    x0, y0 = origin
+    area = frame[y0 : y0 + known.shape[0], x0 : x0 + known.shape[1]].astype(np.float32)
+    inside = area[known > 0.6]
+    if len(inside) < 12:
+        return guess
+    level = inside.mean(1)
+    own = inside[level <= np.percentile(level, 25)].mean(0)
+    trust = min(len(inside) / 120, 0.8)
+    return np.minimum(own * trust + guess * (1 - trust), guess * 1.8)

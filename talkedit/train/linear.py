@@ -1,0 +1,263 @@
+"""``talkedit train linear``: emotion directions in expression space and in luminance texture, and who looks like whom.
+
+A person's direction is the mean of the emotional frames minus the mean of the neutral ones (Eq. 5), with speech taken
+out: both means are read at the same lip opening. Few people act all emotions, so each person's direction is shrunk
+towards the pooled one, which also learns from thousands of single pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from talkedit.checkpoint import LinearEditors, save_linear
+from talkedit.data.collection import Collection
+from talkedit.emotions import EMOTIONS
+from talkedit.facemodel.model import FaceModel, load_open_model
+from talkedit.geometry.editor import LinearGeometryEditor
+from talkedit.reconstruct.fit import Fitter
+from talkedit.reconstruct.pose import find_pose
+from talkedit.texture.editor import LinearTextureEditor, PersonClassifier, detail_of
+from talkedit.texture.uv_map import UvTemplate
+from talkedit.track import topology as topo
+from talkedit.track.measures import mouth_opening, yaw_degrees
+from talkedit.train.face_model import mirror_map
+
+LUMINANCE = np.float32([0.299, 0.587, 0.114])
+# How much of a person's direction is their own; the rest is pooled.
+OWN = 0.45
+# One-sided by nature: never mirrored.
+ONE_SIDED = ("contempt",)
+FEATURE_SIZE = 32
+
+
+@dataclass
+class _Group:
+    """Frames of one person (or one crowd of single pictures) in one emotion."""
+
+    points: list[np.ndarray] = field(default_factory=list)
+    opening: list[float] = field(default_factory=list)
+    detail_sum: np.ndarray | None = None
+    count: int = 0
+
+    def add(self, points: np.ndarray, opening: float, detail: np.ndarray) -> None:
+        self.points.append(points)
+        self.opening.append(opening)
+        self.detail_sum = detail if self.detail_sum is None else self.detail_sum + detail
+        self.count += 1
+
+    @property
+    def detail(self) -> np.ndarray:
+        assert self.detail_sum is not None
+        return self.detail_sum / self.count
+
+    def at_opening(self, opening: float) -> np.ndarray:
+        """Mean landmarks at a lip opening: linear regression on the opening, damped, never far outside the data."""
+        x, o = np.array(self.points), np.array(self.opening)
+        z = o - o.mean()
+        slope = np.tensordot(z, x - x.mean(0), axes=1) / ((z**2).sum() + 4e-4 * len(z))
+        return x.mean(0) + slope * np.clip(opening - o.mean(), -0.06, 0.06)
+
+
+def gather(collection: Collection, model: FaceModel, leave_out: set[str]) -> tuple[dict, list, UvTemplate]:
+    """(person or crowd, emotion) → group; and the classifier's (person, detail) pairs."""
+    template = UvTemplate(model)
+    mean = model.mean[model.landmark_vertices]
+    landmarks = collection.landmarks()
+    groups: dict[tuple[str, str], _Group] = defaultdict(_Group)
+    faces: list[tuple[str, np.ndarray]] = []
+    for number, s in enumerate(collection.samples):
+        if s.emotion is None or s.person in leave_out:
+            continue
+        crowd = s.source == "faces_open"
+        if crowd and s.emotion in ("neutral", "happy") and number % 2:
+            continue  # there are ten times more of these than of any other
+        rows = landmarks[s.key]
+        for i, picture in enumerate(collection.frames(s)):
+            if (s.clip and i % 3) or not np.isfinite(rows[i, 0, 0]) or abs(yaw_degrees(rows[i])) > 18:
+                continue
+            points = find_pose(rows[i], mean).to_model(rows[i, :468])
+            texture = template.unwrap(picture.astype(np.float32) @ LUMINANCE, model.position @ rows[i, :468])
+            detail = detail_of(texture, template.inside)
+            owner = s.person if s.source == "mead" else s.source
+            groups[owner, s.emotion].add(points, mouth_opening(rows[i]), detail)
+            if s.source == "mead":
+                faces.append((s.person, detail))
+    return dict(groups), faces, template
+
+
+def mirrored(delta: np.ndarray, mirror: np.ndarray) -> np.ndarray:
+    """A (468, 3) displacement averaged with its mirror image."""
+    return (delta + delta[mirror] * np.float32([-1, 1, 1])) / 2
+
+
+def mirror_texture(model: FaceModel, template: UvTemplate, mirror: np.ndarray) -> np.ndarray:
+    """(T, T, 2) float32 remap that shows each texel's mirror image, from the UV of mirrored landmarks."""
+    uv = np.zeros((len(model.uv), 2), np.float32)
+    landmark_uv = model.uv[model.landmark_vertices]
+    uv[:] = model.position @ landmark_uv[mirror]
+    return template.source_map(uv * template.size - 0.5)
+
+
+def edit_mask(model: FaceModel, template: UvTemplate) -> np.ndarray:
+    """(T, T) where a texture may change: not near the outline, little on lid edges and lips."""
+    landmarks = model.mean[model.landmark_vertices]
+    face = model.mean
+
+    def near(points: np.ndarray, low: float, high: float) -> np.ndarray:
+        d = np.linalg.norm(face[:, None] - landmarks[points][None], axis=2).min(1)
+        t = np.clip((d - low) / (high - low), 0, 1)
+        return t * t * (3 - 2 * t)
+
+    lids = np.r_[topo.LEFT_EYE, topo.RIGHT_EYE]
+    lips = np.r_[topo.OUTER_LIPS, topo.INNER_LIPS]
+    weight = near(topo.FACE_OVAL, 0.06, 0.26)
+    weight = weight * (0.3 + 0.7 * near(lids, 0.01, 0.05)) * (0.35 + 0.65 * near(lips, 0.01, 0.06))
+    weights = np.stack([weight, weight], 1).astype(np.float32)
+    mask = template.source_map(weights)[..., 0] * template.inside
+    return cv2.GaussianBlur(mask, (0, 0), 1.0)
+
+
+def pool(deltas: list[np.ndarray], weights: list[float]) -> np.ndarray:
+    """Weighted mean, brought back to the people's own mean strength (averaging unlike looks weakens them)."""
+    mean = np.average(deltas, axis=0, weights=weights)
+    strength = np.average([np.linalg.norm(d) for d in deltas], weights=weights)
+    return mean * min(strength / max(np.linalg.norm(mean), 1e-9), 1.6)
+
+
+def geometry_directions(groups: dict, people: list[str], model: FaceModel, speech: bool) -> np.ndarray:
+    """(N, 7, 64) directions; ``speech`` keeps the emotion's own mouth opening in them."""
+    mirror = mirror_map(model.mean[model.landmark_vertices])
+    fitter = Fitter(model)
+    out = np.zeros((len(people), len(EMOTIONS), model.exp_basis.shape[2]), np.float32)
+
+    def delta(owner: str, emotion: str) -> np.ndarray:
+        neutral, acted = groups[owner, "neutral"], groups[owner, emotion]
+        rest = float(np.mean(neutral.opening))
+        if owner == "faces_open" or len(acted.points) < 20:
+            return np.mean(acted.points, 0) - np.mean(neutral.points, 0)
+        matched = acted.at_opening(rest) - neutral.at_opening(rest)
+        raw = np.mean(acted.points, 0) - np.mean(neutral.points, 0)
+        return raw if speech else matched
+
+    base = np.zeros((468, 3), np.float32)
+    zero = fitter.expression(base + model.mean[model.landmark_vertices])
+    for j, emotion in enumerate(EMOTIONS):
+        own = {p: delta(p, emotion) for p in people if (p, emotion) in groups}
+        deltas, weights = list(own.values()), [1.0] * len(own)
+        for crowd, most in (("faces_open", 2.0), ("london", 1.0)):
+            count = groups[crowd, emotion].count if (crowd, emotion) in groups else 0
+            if count >= 60:
+                deltas.append(delta(crowd, emotion))
+                weights.append(min(count / 120, most))
+        if emotion not in ONE_SIDED:
+            deltas = [mirrored(d, mirror) for d in deltas]
+        pooled = pool(deltas, weights)
+        for n, p in enumerate(people):
+            d = own.get(p, pooled)
+            if emotion not in ONE_SIDED:
+                d = mirrored(d, mirror)
+            mixed = OWN * d + (1 - OWN) * pooled
+            out[n, j] = fitter.expression(model.mean[model.landmark_vertices] + mixed.astype(np.float32)) - zero
+    return out
+
+
+def texture_directions(
+    groups: dict, people: list[str], model: FaceModel, template: UvTemplate
+) -> np.ndarray:
+    """(N, 7, T, T) directions of log luminance: high-passed, blurred, masked, mirrored unless one-sided."""
+    mirror = mirror_texture(model, template, mirror_map(model.mean[model.landmark_vertices]))
+    mask = edit_mask(model, template)
+    out = np.zeros((len(people), len(EMOTIONS), template.size, template.size), np.float32)
+
+    def delta(owner: str, emotion: str) -> np.ndarray:
+        d = groups[owner, emotion].detail - groups[owner, "neutral"].detail
+        if emotion not in ONE_SIDED:
+            d = (d + cv2.remap(d, mirror[..., 0], mirror[..., 1], cv2.INTER_LINEAR)) / 2
+        return cv2.GaussianBlur(d, (0, 0), 1.6) * mask
+
+    for j, emotion in enumerate(EMOTIONS):
+        own = {p: delta(p, emotion) for p in people if (p, emotion) in groups}
+        deltas, weights = list(own.values()), [1.0] * len(own)
+        count = groups["faces_open", emotion].count if ("faces_open", emotion) in groups else 0
+        if count >= 60:
+            deltas.append(delta("faces_open", emotion))
+            weights.append(min(count / 80, 2.0))
+        if emotion == "happy" and ("london", emotion) in groups:
+            deltas.append(delta("london", emotion))
+            weights.append(1.0)
+        pooled = pool(deltas, weights)
+        for n, p in enumerate(people):
+            out[n, j] = OWN * own.get(p, pooled) + (1 - OWN) * pooled
+    return out
+
+
+def train_classifier(faces: list[tuple[str, np.ndarray]], people: list[str], softness: float = 4.0) -> PersonClassifier:
+    """Multinomial logistic regression on the people's frames, all emotions; kept soft so that strangers get a mix."""
+    blank = PersonClassifier(np.zeros((0, 0), np.float32), np.zeros(0, np.float32), FEATURE_SIZE)
+    rows = np.stack([blank.features(d) for p, d in faces if p in people])
+    label = np.array([people.index(p) for p, _ in faces if p in people])
+    target = np.eye(len(people))[label]
+    share = 1 / np.bincount(label, minlength=len(people))[label] / len(people)
+    weight, bias = np.zeros((len(people), rows.shape[1])), np.zeros(len(people))
+    for _ in range(600):
+        logits = rows @ weight.T + bias
+        p = np.exp(logits - logits.max(1, keepdims=True))
+        p /= p.sum(1, keepdims=True)
+        error = (p - target) * share[:, None]
+        weight -= 4.0 * (error.T @ rows + 0.01 * weight)
+        bias -= 4.0 * error.sum(0)
+    return PersonClassifier((softness * weight).astype(np.float32), bias.astype(np.float32), FEATURE_SIZE)
+
+
+def update_manifest(path: Path, name: str, entry: dict) -> None:
+    """Adds or replaces one file's entry in ``manifest.json`` beside it."""
+    manifest = json.loads(path.read_text()) if path.exists() else {"files": {}}
+    data = (path.parent / name).read_bytes()
+    manifest["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), **entry}
+    path.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Trains and writes ``linear_editor.safetensors``."""
+    p = argparse.ArgumentParser(prog="talkedit train linear", description=__doc__.split("\n")[0])
+    p.add_argument("--data", type=Path, required=True, help="folder of the open recipe's collection")
+    p.add_argument("--cache", type=Path, default=Path("build/cache"), help="folder for tracked landmarks")
+    p.add_argument("--face-model", type=Path, default=Path("bfm/open_face.safetensors"))
+    p.add_argument("-o", "--output", type=Path, default=Path("checkpoints/linear_editor.safetensors"))
+    p.add_argument("--leave-out", default="", help="people not to learn from, separated by commas")
+    args = p.parse_args(argv)
+    model = load_open_model(args.face_model)
+    leave_out = set(filter(None, args.leave_out.split(",")))
+    groups, faces, template = gather(Collection(args.data, args.cache), model, leave_out)
+    people = sorted(o for o, e in groups if e == "neutral" and all((o, x) in groups for x in EMOTIONS) and o[0] in "MW")
+    editors = LinearEditors(
+        LinearGeometryEditor(geometry_directions(groups, people, model, speech=True)),
+        LinearTextureEditor(texture_directions(groups, people, model, template)),
+        train_classifier(faces, people),
+        tuple(people),
+    )
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    save_linear(args.output, editors)
+    update_manifest(
+        args.output.parent / "manifest.json",
+        args.output.name,
+        {
+            "what": "linear emotion directions (expression space, luminance texture) and person classifier",
+            "trained_on": "MEAD (front view of " + ", ".join(people) + "), London set, muxspace/facial_expressions",
+            "licence": "research, non-commercial (follows from MEAD)",
+        },
+    )
+    print(json.dumps({"people": people, "left_out": sorted(leave_out)}))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
