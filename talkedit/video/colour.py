@@ -6,31 +6,20 @@ from dataclasses import dataclass
 
 import av
 import numpy as np
-from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
+from av.video.reformatter import VideoReformatter
 
 UNSPECIFIED = 2  # of AVColorSpace, AVColorPrimaries and AVColorTransferCharacteristic
 LIMITED, FULL = 1, 2  # AVColorRange
 RGB_MATRIX = 0
 
-# AVColorSpace -> swscale's matrix. YCgCo and the like are rare and fall back to the guess.
-_MATRIX = {
-    1: Colorspace.ITU709,
-    4: Colorspace.FCC,
-    5: Colorspace.ITU601,
-    6: Colorspace.ITU601,
-    7: Colorspace.SMPTE240M,
-    9: Colorspace.BT2020,
-    10: Colorspace.BT2020,
-}
+# Values of AVColorSpace. Others (YCgCo and the like) are rare and treated as untagged.
+BT709, BT601 = 1, 6
+_KNOWN_MATRICES = (BT709, 4, 5, BT601, 7, 9, 10)  # also FCC, BT.470, SMPTE 240M, BT.2020
 # Without these flags swscale drops chroma samples and rounds carelessly: a round trip then costs 9 dB
 # (45 instead of 54 dB RGB), and bit-exact keeps the result the same on every processor.
-_QUALITY = (
-    Interpolation.BICUBIC
-    | Interpolation.ACCURATE_RND
-    | Interpolation.FULL_CHR_H_INT
-    | Interpolation.FULL_CHR_H_INP
-    | Interpolation.BITEXACT
-)
+# Numbers, because older PyAV has no names for them.
+_BICUBIC, _FULL_CHROMA_OUT, _FULL_CHROMA_IN, _ACCURATE, _BITEXACT = 0x4, 0x2000, 0x4000, 0x40000, 0x80000
+_QUALITY = _BICUBIC | _FULL_CHROMA_OUT | _FULL_CHROMA_IN | _ACCURATE | _BITEXACT
 
 
 @dataclass(frozen=True)
@@ -48,9 +37,11 @@ class ColourTags:
         return self.transfer in (16, 18)
 
 
-def yuv_matrix(tag: int, height: int) -> Colorspace:
-    """The matrix a tag names; where there is none, BT.709 from 720 lines up and BT.601 below, as players guess."""
-    return _MATRIX.get(tag, Colorspace.ITU709 if height >= 720 else Colorspace.ITU601)
+def yuv_matrix(tag: int, height: int) -> int:
+    """The tag itself; where it says nothing, BT.709 from 720 lines up and BT.601 below, as players guess."""
+    if tag in _KNOWN_MATRICES:
+        return tag
+    return BT709 if height >= 720 else BT601
 
 
 def yuv_range(tag: int, pixel_format: str) -> int:
@@ -73,17 +64,16 @@ class ToRgb:
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
         """(H, W, 3) uint8 in the stored orientation; alpha is dropped."""
         self._size = self._size or (frame.width, frame.height)
-        matrix, source_range = None, None
+        source_range = None
         if not is_rgb(frame.format.name):
-            matrix = yuv_matrix(frame.colorspace, self._size[1])
+            # Set on the frame rather than passed: older PyAV knows fewer matrices by name.
+            frame.colorspace = yuv_matrix(frame.colorspace, self._size[1])
             source_range = yuv_range(frame.color_range, frame.format.name)
         converted = self._reformatter.reformat(
             frame,
             width=self._size[0],
             height=self._size[1],
             format="rgb24",
-            src_colorspace=matrix,
-            dst_colorspace=matrix,
             src_color_range=source_range,
             dst_color_range=FULL,
             interpolation=_QUALITY,
@@ -105,13 +95,12 @@ class FromRgb:
     def __call__(self, rgb: np.ndarray) -> av.VideoFrame:
         """A new frame without timestamps; ``rgb`` is (H, W, 3) uint8."""
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+        frame.colorspace = self._matrix  # inherited by what it is converted to
         source_range = FULL
         for name, reformatter in self._steps:
             frame = reformatter.reformat(
                 frame,
                 format=name,
-                src_colorspace=self._matrix,
-                dst_colorspace=self._matrix,
                 src_color_range=source_range,
                 dst_color_range=self._range,
                 interpolation=_QUALITY,
