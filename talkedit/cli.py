@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,10 @@ _INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 1 failed, 2 bad input, 3 no usable face, 130 interrupted)."""
-    with _terminate_like_interrupt():
+    debug = bool(os.environ.get("TALKEDIT_DEBUG"))
+    with _terminate_like_interrupt(), warnings.catch_warnings():
+        if not debug:  # what libraries deprecate among themselves is nothing a user can act on
+            warnings.simplefilter("ignore")
         try:
             arguments = build_parser().parse_args(argv)
             return arguments.run(arguments) or 0
@@ -43,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 1
         except Exception as error:
-            if os.environ.get("TALKEDIT_DEBUG"):
+            if debug:
                 raise
             reason = " ".join(str(error).split()) or type(error).__name__
             return _fail(f"unexpected error: {reason} (set TALKEDIT_DEBUG=1 to see where)", 1)
@@ -287,8 +291,10 @@ def _run_models_list(arguments: argparse.Namespace) -> int:
 
 
 def _run_models_check(arguments: argparse.Namespace) -> int:
-    from talkedit.resources import check_files
+    from talkedit.resources import check_files, manifest
 
+    if not manifest():
+        print("no manifest of shipped models was found")
     states = check_files()
     for state in states:
         print(f"{state.state:<8} {state.name}  ({state.detail})")

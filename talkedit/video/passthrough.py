@@ -12,7 +12,7 @@ from talkedit.errors import InputError
 from talkedit.video.audio import copy_stream, timed_packets
 from talkedit.video.output import CONTAINERS, check_extension, finished_or_nothing, writing
 from talkedit.video.picture import WRITABLE, encode_picture, picture_kind, read_picture, with_comment
-from talkedit.video.probe import MediaInfo, open_video
+from talkedit.video.probe import MediaInfo, is_cover, open_video
 from talkedit.video.writer import open_output, source_metadata
 
 _COPIED = ("video", "audio", "subtitle")
@@ -32,7 +32,7 @@ def can_copy(dst: str | os.PathLike, info: MediaInfo) -> bool:
 def remux(src: str | os.PathLike, dst: str | os.PathLike, provenance: str = "") -> None:
     """Copy a video packet by packet (rotation and colour tags included), or a picture pixel by pixel.
 
-    Subtitle tracks that the container cannot hold are left out, as are data tracks and attachments.
+    Subtitle tracks that the container cannot hold are left out, as are data tracks, cover pictures and attachments.
 
     Raises:
         InputError: the container cannot hold the video or a sound track.
@@ -82,7 +82,7 @@ def _add_streams(output: av.container.OutputContainer, source: av.container.Inpu
     """Streams of the output by index of the source."""
     streams = {}
     for stream in source.streams:
-        if stream.type not in _COPIED or stream.codec_context is None:
+        if stream.type not in _COPIED or stream.codec_context is None or (stream.type == "video" and is_cover(stream)):
             continue
         try:
             streams[stream.index] = copied = copy_stream(output, stream)

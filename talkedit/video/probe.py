@@ -139,7 +139,7 @@ def open_video(path: Path) -> Iterator[tuple[av.container.InputContainer, av.Vid
     with container:
         if container.format.name in _NOT_VIDEO:
             raise InputError(f"'{path}' is not a video or picture")
-        streams = [s for s in container.streams.video if s.codec_context is not None and not _is_cover(s)]
+        streams = [s for s in container.streams.video if s.codec_context is not None and not is_cover(s)]
         if not streams:
             raise InputError(f"'{path}' has no video stream")
         yield container, max(streams, key=lambda s: s.codec_context.width * s.codec_context.height)
@@ -225,7 +225,8 @@ def _is_variable(stream: av.VideoStream) -> bool:
     return bool(gaps) and max(gaps) - min(gaps) > 1
 
 
-def _is_cover(stream: av.VideoStream) -> bool:
+def is_cover(stream: av.VideoStream) -> bool:
+    """True for a still picture stored as a video stream, as music files have."""
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
