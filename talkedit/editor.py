@@ -11,7 +11,7 @@ from talkedit import resources
 from talkedit.checkpoint import load_linear
 from talkedit.composite.shade import multiply_ratio
 from talkedit.composite.warp import build_warp, sample
-from talkedit.emotions import Timeline
+from talkedit.emotions import EMOTIONS, Timeline
 from talkedit.errors import InputError, NoFaceError
 from talkedit.facemodel.model import FaceModel, load_open_model
 from talkedit.geometry.openings import Openings, smoothstep
@@ -34,6 +34,9 @@ LUMINANCE = np.float32([0.299, 0.587, 0.114])
 YAW_FADE = (38.0, 58.0)
 # Every so many frames one is unwrapped for the person classifier.
 LOOK_EVERY = 12
+# How far an emotion may open lips that rest closed. Only in pauses: while words are spoken, closed is closed.
+PARTS_LIPS = {"surprised": 0.8, "fear": 0.4}
+PAUSE_SECONDS = 0.3
 STEADY_HALF = 2
 
 
@@ -154,6 +157,8 @@ class ClipEditor:
         fps = 1 / float(np.median(self._interval)) if self._interval else 25.0
         self._half = half_width(fps) if self.options.smooth else 0
         self._fade_half = half_width(fps, 4)
+        self._pause_half = max(1, round(PAUSE_SECONDS * fps))
+        self._parts = np.array([PARTS_LIPS.get(e, 0.0) for e in EMOTIONS], np.float32)
 
     def metrics(self) -> dict:
         """What the report says about the speaker."""
@@ -235,11 +240,20 @@ class ClipEditor:
                 "points": points,
                 "expression": self._fitter.expression(points),
                 "opening": mouth_opening(landmarks),
+                "pause": self._pause(index),
                 "mesh": self.model.position @ landmarks[:468],
                 "eye": eye_distance(landmarks),
             }
         self._last_frame = (index, known)
         return known
+
+    def _pause(self, index: int) -> float:
+        """0..1: the speaker is silent around this frame, smooth over time."""
+        near = [i for i in range(index - self._pause_half, index + self._pause_half + 1)
+                if self._store.same_shot(index, i)]  # fmt: skip
+        spoken = smoothstep(np.array([self._store.opening(i) for i in near]), 0.012, 0.04)
+        distance = np.abs(np.array(near) - index) / (self._pause_half + 1)
+        return 1 - float((spoken * (1 - distance**2)).max())
 
     def _target(self, known: dict, code: np.ndarray) -> np.ndarray:
         """(V, 3) edited mesh in the picture: tracked mesh + B_exp (β′ − β), with lips and lids held to the source."""
@@ -247,7 +261,8 @@ class ClipEditor:
         edited = self.editors.geometry.edit(self._fitter.identity, beta, code, self.people)
         rows = self.model.landmark_vertices
         delta = (self.model.exp_basis[rows] @ (edited - beta)).astype(np.float32)
-        delta = self._openings.lips(known["points"], delta, known["opening"])
+        part = min(float(self._parts @ code), 1.0) * known["pause"]
+        delta = self._openings.lips(known["points"], delta, known["opening"], part)
         delta = self._openings.lids(known["points"], delta, self._reference)
         moved = known["pose"].direction_to_picture(delta)
         return known["mesh"] + self.model.displacement @ moved

@@ -68,21 +68,21 @@ class Openings:
         """(9,) vertical inner-lip gaps of (468, 3) landmarks in the model's frame."""
         return points[self._lips[0], 1] - points[self._lips[1], 1]
 
-    def lips(self, source: np.ndarray, delta: np.ndarray, opening: float, keep: float = 0.0) -> np.ndarray:
+    def lips(self, source: np.ndarray, delta: np.ndarray, opening: float, part: float = 0.0) -> np.ndarray:
         """Constrains the lips.
 
         Args:
             source: (468, 3) tracked landmarks in the model's frame.
             delta: (468, 3) what the edit adds.
             opening: the source's inner-lip opening over the eye distance.
-            keep: 0..1, how much of the emotion's own opening is held back even where the mouth is open.
+            part: 0..1, how far the emotion may open lips that the source keeps closed.
 
         Returns:
             (468, 3) constrained delta.
         """
         gaps = np.maximum(self.lip_gaps(source), 0)
         wish = self.lip_gaps(delta)
-        gate = smoothstep(opening, SHUT, OPEN) * (1 - keep)
+        gate = max(float(smoothstep(opening, SHUT, OPEN)), part)
         typical = 0.12 * self._eye
         target = np.where(wish > 0, gaps + gate * wish, gaps * np.maximum(1 + wish / typical, 0.6))
         change = (target - gaps) - wish

@@ -24,6 +24,7 @@ class TrackStore:
         self._shot: list[int] = []
         self._fade: list[float] = []
         self._time: list[float] = []
+        self._opening: list[float] = []
 
     def __len__(self) -> int:
         return len(self._slot)
@@ -39,6 +40,7 @@ class TrackStore:
         self._shot.append(shot + bool(cut))
         self._time.append(time)
         self._fade.append(fade if track is not None else 0.0)
+        self._opening.append(track.mouth_open if track is not None else 0.0)
         if track is None:
             self._slot.append(-1)
             return
@@ -65,6 +67,10 @@ class TrackStore:
     def same_shot(self, a: int, b: int) -> bool:
         """Whether two frames exist and belong to one shot."""
         return 0 <= b < len(self._shot) and self._shot[a] == self._shot[b]
+
+    def opening(self, index: int) -> float:
+        """Inner-lip opening over the eye distance; 0 where there is no face."""
+        return self._opening[index]
 
     def fade(self, index: int) -> float:
         """Trust in a frame, 0..1; 0 where there is no face."""

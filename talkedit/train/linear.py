@@ -32,7 +32,10 @@ from talkedit.train.face_model import mirror_map
 
 LUMINANCE = np.float32([0.299, 0.587, 0.114])
 # How much of a person's direction is their own; the rest is pooled.
-OWN = 0.45
+OWN = 0.35
+# The share of an emotion's frames that "full intensity" is learned from.
+STRONG = 0.4
+MOUTH_OPENING = ("surprised",)
 # One-sided by nature: never mirrored.
 ONE_SIDED = ("contempt",)
 FEATURE_SIZE = 32
@@ -44,19 +47,38 @@ class _Group:
 
     points: list[np.ndarray] = field(default_factory=list)
     opening: list[float] = field(default_factory=list)
-    detail_sum: np.ndarray | None = None
-    count: int = 0
+    details: list[np.ndarray] = field(default_factory=list)
 
     def add(self, points: np.ndarray, opening: float, detail: np.ndarray) -> None:
         self.points.append(points)
         self.opening.append(opening)
-        self.detail_sum = detail if self.detail_sum is None else self.detail_sum + detail
-        self.count += 1
+        self.details.append(detail.astype(np.float16))
 
     @property
+    def count(self) -> int:
+        return len(self.points)
+
+    def mean_opening(self) -> float:
+        return float(np.mean(self.opening))
+
+    def shape(self) -> np.ndarray:
+        return np.mean(self.points, axis=0)
+
     def detail(self) -> np.ndarray:
-        assert self.detail_sum is not None
-        return self.detail_sum / self.count
+        return np.mean(self.details, axis=0, dtype=np.float32)
+
+    def strongest(self, neutral: _Group, share: float) -> _Group:
+        """The ``share`` of frames that lie furthest from the neutral mean along this group's own direction.
+
+        Full intensity is what actors reach when they mean it, not the average over pauses, and most of a crowd's
+        wrong labels are weak looks.
+        """
+        x = np.array(self.points)
+        along = x.mean(0) - neutral.shape()
+        score = np.tensordot(x, along, axes=2)
+        chosen = np.flatnonzero(score >= np.quantile(score, 1 - share))
+        pick = chosen.tolist()
+        return _Group(*([values[i] for i in pick] for values in (self.points, self.opening, self.details)))
 
     def at_opening(self, opening: float) -> np.ndarray:
         """Mean landmarks at a lip opening: linear regression on the opening, damped, never far outside the data."""
@@ -132,20 +154,19 @@ def pool(deltas: list[np.ndarray], weights: list[float]) -> np.ndarray:
     return mean * min(strength / max(np.linalg.norm(mean), 1e-9), 1.6)
 
 
-def geometry_directions(groups: dict, people: list[str], model: FaceModel, speech: bool) -> np.ndarray:
-    """(N, 7, 64) directions; ``speech`` keeps the emotion's own mouth opening in them."""
+def geometry_directions(groups: dict, people: list[str], model: FaceModel) -> np.ndarray:
+    """(N, 7, 64) directions with speech taken out, but for the emotions whose open mouth is the look itself."""
     mirror = mirror_map(model.mean[model.landmark_vertices])
     fitter = Fitter(model)
     out = np.zeros((len(people), len(EMOTIONS), model.exp_basis.shape[2]), np.float32)
 
     def delta(owner: str, emotion: str) -> np.ndarray:
         neutral, acted = groups[owner, "neutral"], groups[owner, emotion]
-        rest = float(np.mean(neutral.opening))
-        if owner == "faces_open" or len(acted.points) < 20:
-            return np.mean(acted.points, 0) - np.mean(neutral.points, 0)
-        matched = acted.at_opening(rest) - neutral.at_opening(rest)
-        raw = np.mean(acted.points, 0) - np.mean(neutral.points, 0)
-        return raw if speech else matched
+        acted = acted.strongest(neutral, STRONG)
+        if owner not in people or emotion in MOUTH_OPENING:
+            return acted.shape() - neutral.shape()
+        rest = neutral.mean_opening()
+        return acted.at_opening(rest) - neutral.at_opening(rest)
 
     base = np.zeros((468, 3), np.float32)
     zero = fitter.expression(base + model.mean[model.landmark_vertices])
@@ -178,7 +199,8 @@ def texture_directions(
     out = np.zeros((len(people), len(EMOTIONS), template.size, template.size), np.float32)
 
     def delta(owner: str, emotion: str) -> np.ndarray:
-        d = groups[owner, emotion].detail - groups[owner, "neutral"].detail
+        neutral = groups[owner, "neutral"]
+        d = groups[owner, emotion].strongest(neutral, STRONG).detail() - neutral.detail()
         if emotion not in ONE_SIDED:
             d = (d + cv2.remap(d, mirror[..., 0], mirror[..., 1], cv2.INTER_LINEAR)) / 2
         return cv2.GaussianBlur(d, (0, 0), 1.6) * mask
@@ -199,7 +221,7 @@ def texture_directions(
     return out
 
 
-def train_classifier(faces: list[tuple[str, np.ndarray]], people: list[str], softness: float = 4.0) -> PersonClassifier:
+def train_classifier(faces: list[tuple[str, np.ndarray]], people: list[str], softness: float = 1.5) -> PersonClassifier:
     """Multinomial logistic regression on the people's frames, all emotions; kept soft so that strangers get a mix."""
     blank = PersonClassifier(np.zeros((0, 0), np.float32), np.zeros(0, np.float32), FEATURE_SIZE)
     rows = np.stack([blank.features(d) for p, d in faces if p in people])
@@ -239,7 +261,7 @@ def main(argv: list[str] | None = None) -> int:
     groups, faces, template = gather(Collection(args.data, args.cache), model, leave_out)
     people = sorted(o for o, e in groups if e == "neutral" and all((o, x) in groups for x in EMOTIONS) and o[0] in "MW")
     editors = LinearEditors(
-        LinearGeometryEditor(geometry_directions(groups, people, model, speech=True)),
+        LinearGeometryEditor(geometry_directions(groups, people, model)),
         LinearTextureEditor(texture_directions(groups, people, model, template)),
         train_classifier(faces, people),
         tuple(people),
