@@ -13,7 +13,7 @@ from talkedit.demo.mesh import BODY, CAVITY, CLOTH, SCALP, TEETH, TONGUE, Part, 
 NECK_PIVOT = np.array([0.0, -0.95, -0.70], np.float32)
 JAW_PIVOT = np.array([0.0, 0.0, -0.62], np.float32)
 SCALP_CENTRE = np.array([0.0, 0.40, -0.70])
-SCALP_RADII = np.array([0.775, 0.87, 0.92])
+SCALP_RADII = np.array([0.775, 0.90, 0.92])
 # Widths (mm to one side) of the teeth from the middle outwards, and how far each one's edge hangs down.
 _UPPER = ((0.043, 0.0), (0.033, -0.008), (0.038, 0.002), (0.036, -0.008), (0.036, -0.012), (0.05, -0.02), (0.05, -0.02))
 _LOWER = ((0.028, 0.0), (0.030, 0.0), (0.034, 0.004), (0.036, 0.0), (0.036, -0.004), (0.05, -0.01), (0.05, -0.01))
@@ -52,7 +52,7 @@ def back_of_head(
     below = smoothstep(border[:, 1], 0.1, -0.55)[:, None]
     x, y, _ = border.T
     upper = np.stack([0.82 * x, 0.9 * y + 0.03, np.full_like(x, -1.15)], 1)
-    lower = np.stack([0.66 * x, 0.97 * y - 0.10, np.full_like(x, -0.82)], 1)
+    lower = np.stack([0.66 * x, 0.94 * y, np.full_like(x, -0.82)], 1)
     target = (1 - below) * upper + below * lower
     outward = np.stack([x, y - 0.1, np.zeros_like(x)], 1)
     outward /= np.linalg.norm(outward, axis=1, keepdims=True)
@@ -207,7 +207,7 @@ def _tooth_row(teeth: tuple[tuple[float, float], ...], edge: float, front: float
     gum_line = 0.66 + 0.07 * (2 * inside - 1) ** 2
     gum = smoothstep(t - gum_line, -0.025, 0.025)[..., None]
     gap = np.exp(-(np.minimum(inside, 1 - inside) / 0.035) ** 2) * (0.35 + 0.65 * t)
-    ivory = np.array([0.78, 0.70, 0.56]) * (1 - 0.06 * np.minimum(index, 3))[:, None]
+    ivory = np.array([0.78, 0.70, 0.56]) * (1.0 if up > 0 else 0.75) * (1 - 0.06 * np.minimum(index, 3))[:, None]
     ivory = ivory * (1 - 0.10 * crown[..., None]) * (1 - 0.5 * gap[..., None])
     colour = (1 - gum) * ivory + gum * np.array([0.48, 0.16, 0.15])
     triangles = grid_triangles(rows, columns, closed=False)
@@ -219,8 +219,8 @@ def mouth_inside(upper_lip: np.ndarray, lower_lip: np.ndarray) -> list[Part]:
     """Teeth and tongue for closed lips that meet between two inner-lip points (3,)."""
     meet = (upper_lip[1] + lower_lip[1]) / 2
     front = min(upper_lip[2], lower_lip[2]) - 0.075
-    upper = _tooth_row(_UPPER, meet - 0.004, front, 0.10, 1.0)
-    lower = _tooth_row(_LOWER, meet - 0.020, front - 0.03, 0.085, -1.0)
+    upper = _tooth_row(_UPPER, meet - 0.020, front, 0.10, 1.0)
+    lower = _tooth_row(_LOWER, meet - 0.050, front - 0.03, 0.085, -1.0)
     a, b = np.meshgrid(np.linspace(0, np.pi, 24), np.linspace(0, 2 * np.pi, 40, endpoint=False), indexing="ij")
     groove = 1 - 0.25 * np.exp(-(np.sin(a) * np.cos(b) / 0.18) ** 2) * (np.sin(b) > 0)
     ball = np.stack([np.sin(a) * np.cos(b), np.sin(a) * np.sin(b) * groove, np.cos(a)], -1)
@@ -237,6 +237,17 @@ def hairline(y: np.ndarray) -> np.ndarray:
     return np.interp(y, [-0.4, 0.1, 0.45, 0.75, 0.9, 1.3], [-0.70, -0.60, -0.28, -0.06, 0.05, 0.60])
 
 
+def curtain(colour: np.ndarray, length: float) -> Part:
+    """The dark inside of long hair behind neck and ears, so that no wall shines through; ``length``: y of its end."""
+    rows, columns = 24, 60
+    t, a = np.meshgrid(np.linspace(0, 1, rows), np.radians(np.linspace(84, 276, columns)), indexing="ij")
+    wide = 0.97 + 0.03 * np.sin(np.pi * t) - 0.12 * t**3
+    y = 0.35 + t * (length + 0.04 - 0.35)
+    x, z = SCALP_RADII[0] * wide * np.sin(a), SCALP_CENTRE[2] + SCALP_RADII[2] * wide * np.cos(a)
+    triangles = grid_triangles(rows, columns, closed=False)
+    return make_part(np.stack([x, y, z], -1).reshape(-1, 3), triangles[:, ::-1], colour, SCALP)
+
+
 def scalp(colour: np.ndarray) -> Part:
     """The dark shell under the hair, cut off at the hairline."""
     rows, columns = 60, 120
@@ -245,5 +256,5 @@ def scalp(colour: np.ndarray) -> Part:
     vertices = (SCALP_CENTRE + ball * SCALP_RADII * 0.985).reshape(-1, 3)
     triangles = grid_triangles(rows, columns, closed=True)
     middle = vertices[triangles].mean(1)
-    keep = middle[:, 2] < hairline(middle[:, 1]) - 0.09
+    keep = middle[:, 2] < hairline(middle[:, 1]) - 0.12
     return make_part(vertices, triangles[keep], colour, SCALP)

@@ -28,12 +28,14 @@ class Strands:
 
 
 def bob(
-    colour: np.ndarray, rng: np.random.Generator, length: float, side: float, wave: float, count: int = 5200
+    colour: np.ndarray, border: np.ndarray, rng: np.random.Generator, length: float, side: float, wave: float,
+    count: int = 5200,
 ) -> Strands:
     """Hair parted at one side that falls to jaw or shoulder.
 
     Args:
         colour: (3,) linear.
+        border: (N, 3) outline of the face.
         rng: draws the strands.
         length: y of the tips.
         side: x of the parting, in -0.4..0.4 of the head's half width.
@@ -48,8 +50,8 @@ def bob(
     layer = rng.random(count)
     front = np.radians(57 - 112 * p)
     root = np.stack([np.full(count, side) + 0.03 * rng.normal(size=count), np.cos(front), np.sin(front)], 1)
-    # Three hairs in ten grows at the hairline, where single hairs show; the others at the parting.
-    at_line = rng.random(count) < 0.3
+    # A third of the hairs grows at the hairline, where single hairs show; the others at the parting.
+    at_line = rng.random(count) < 0.36
     root[at_line] = _hairline_points(left[at_line], side, rng)
     p = np.where(at_line, np.clip(0.05 + 0.30 * np.abs(root[:, 0]) + 0.04 * rng.normal(size=count), 0, 1), p)
     layer = np.where(at_line, 0.15 + 0.6 * layer, layer)
@@ -68,6 +70,10 @@ def bob(
     lift = 1.0 + grown * (0.025 + (0.055 * layer)[:, None, None])
     lift = lift + 0.05 * np.sin(np.pi * np.minimum(u * 1.15, 1)) * np.minimum(angle, 1.0)
     over = SCALP_CENTRE + arc * SCALP_RADII * lift
+    # They rise out of the forehead's own skin, a little in front of the line.
+    skin = _forehead_points(border, over[:, 0, 0] - 0.05 * left + 0.03 * rng.normal(size=count), rng)
+    rooted = np.where(at_line[:, None, None], 1 - smoothstep(u, 0.0, 0.22), 0.0)
+    over = over + rooted * (skin[:, None] - over)
     ends = length + 0.10 * rng.normal(size=clumps)[clump] + 0.03 * rng.normal(size=count) + 0.10 * (layer - 0.5)
     h = np.linspace(0, 1, 11)[None, 1:, None]
     start, last = over[:, -1:], over[:, -1]
@@ -92,17 +98,37 @@ def bob(
     return Strands(*(np.ascontiguousarray(a[order], np.float32) for a in (points, colours, shade, normal)))
 
 
+def _forehead_points(border: np.ndarray, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(N, 3) points on the upper outline of the face at given x, some of them a little further in."""
+    upper = border[border[:, 1] > 0.25]
+    upper = upper[np.argsort(upper[:, 0])]
+    at = np.clip(x, upper[0, 0], upper[-1, 0])
+    points = np.stack([at, np.interp(at, upper[:, 0], upper[:, 1]), np.interp(at, upper[:, 0], upper[:, 2])], 1)
+    inward = (np.abs(rng.normal(size=len(x))) * 0.018)[:, None] - 0.015
+    toward = np.array([0, 0.1, 0.0]) - points
+    return points + inward * toward / np.linalg.norm(toward, axis=1, keepdims=True) + np.array([0, 0, 0.012])
+
+
 def _hairline_points(left: np.ndarray, side: float, rng: np.random.Generator) -> np.ndarray:
     """(N, 3) directions from the scalp's centre to points near the hairline, on the parting's left or right."""
     table = np.linspace(0.25, 0.91, 200)
-    line = np.stack([(table - SCALP_CENTRE[1]) / SCALP_RADII[1], (hairline(table) - SCALP_CENTRE[2]) / SCALP_RADII[2]], 1)
+    line = np.stack([table - SCALP_CENTRE[1], hairline(table) - SCALP_CENTRE[2]], 1) / SCALP_RADII[1:]
     reach = np.sqrt(np.maximum(1 - (line**2).sum(1), 0.0))
     order = np.argsort(reach)
-    across = rng.uniform(0.0, 0.93, len(left))
-    up = np.interp(across, reach[order], line[order, 0])
-    ahead = np.interp(across, reach[order], line[order, 1]) - np.abs(rng.normal(size=len(left))) * 0.035 + 0.01
-    # Between the parting and the middle of the forehead hair of the one side reaches over to the other.
-    return np.stack([np.where(left * side > 0, np.maximum(across, abs(side)), across) * left, up, ahead], 1)
+    # From the parting outwards: hair of the one side reaches over the middle of the forehead.
+    nearest = np.where(left * side > 0, abs(side), -abs(side))
+    across = nearest + rng.uniform(0.0, 1.0, len(left)) * (0.93 - nearest)
+    up = np.interp(np.abs(across), reach[order], line[order, 0])
+    ahead = np.interp(np.abs(across), reach[order], line[order, 1]) - np.abs(rng.normal(size=len(left))) * 0.035 + 0.01
+    return np.stack([across * left, up, ahead], 1)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _behind(depth, x, y, z):
+    row, column = int(y + 0.5), int(x + 0.5)
+    if row < 0 or column < 0 or row >= depth.shape[0] or column >= depth.shape[1]:
+        return True
+    return z > depth[row, column]
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -124,6 +150,8 @@ def draw_strands(image, depth, screen, colours, cover, width, bias):
         for s in range(steps - 1):
             x0, y0, z0 = screen[n, s, 0], screen[n, s, 1], screen[n, s, 2]
             x1, y1, z1 = screen[n, s + 1, 0], screen[n, s + 1, 1], screen[n, s + 1, 2]
+            if _behind(depth, x0, y0, z0 - bias - 0.02) and _behind(depth, x1, y1, z1 - bias - 0.02):
+                continue
             dx, dy = x1 - x0, y1 - y0
             steep = abs(dy) > abs(dx)
             pixels = int(max(abs(dx), abs(dy))) + 1
@@ -196,7 +224,8 @@ def _hair_colours(points, colour, shade, normal, rotation, lights):
                 white = max(0.0, 1 - (th - 0.06) ** 2) ** 90 * facing
                 tinted = max(0.0, 1 - (th + 0.10) ** 2) ** 22 * facing
                 for k in range(3):
-                    value = lights[i, 3 + k] * (colour[n, k] * (0.70 * diffuse + 1.1 * tinted) + 0.045 * shade[n, s] ** 2 * white)
+                    value = colour[n, k] * (0.70 * diffuse + 1.1 * tinted) + 0.045 * shade[n, s] ** 2 * white
+                    value *= lights[i, 3 + k]
                     if k == 0:
                         red += value
                     elif k == 1:

@@ -73,9 +73,20 @@ def _sample(texture, u, v, out):
         out[c] = top * (1 - b) + low * b
 
 
+def _taps() -> np.ndarray:
+    """(16, 9, 2) shadow-map offsets: the middle and two rings of four, in sixteen turns."""
+    turn = np.arange(16)[:, None] / 16 * np.pi / 2
+    angle = turn + np.array([0, *np.arange(4) * np.pi / 2, *np.arange(4) * np.pi / 2 + np.pi / 4])
+    radius = np.array([0.0, *[2.2] * 4, *[4.6] * 4])
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], -1).astype(np.float32)
+
+
+_TAPS = _taps()
+
+
 @_jit
 def _lit(shadow, x, y, z, turn):
-    """0..1 share of the key light that reaches a world point: nine taps on two turned rings of the shadow map."""
+    """0..1 share of the key light that reaches a world point: nine taps of the shadow map, in one of 16 turns."""
     rx, ry, rz, ux, uy, uz, kx, ky, kz = (shadow_frame[0], shadow_frame[1], shadow_frame[2], shadow_frame[3],
         shadow_frame[4], shadow_frame[5], shadow_frame[6], shadow_frame[7], shadow_frame[8])  # fmt: skip
     half = SHADOW_SIZE / 2
@@ -85,8 +96,7 @@ def _lit(shadow, x, y, z, turn):
     reached = 0.0
     for tap in range(9):
         radius = 0.0 if tap == 0 else (2.2 if tap < 5 else 4.6)
-        angle = turn + tap * 1.5708 + (0.785 if tap >= 5 else 0.0)
-        i, j = int(px + radius * math.cos(angle) + 0.5), int(py + radius * math.sin(angle) + 0.5)
+        i, j = int(px + _TAPS[turn, tap, 0] + 0.5), int(py + _TAPS[turn, tap, 1] + 0.5)
         if i < 0 or j < 0 or i >= SHADOW_SIZE or j >= SHADOW_SIZE:
             reached += 1.0
         else:
@@ -128,7 +138,7 @@ def _surface(albedo, gloss, sharp, wrap, nx, ny, nz, vx, vy, vz, lit, open_, out
         light += _fill_colour[c] * max((f + 0.3) / 1.3, 0.0) * open_
         light += _rim_colour[c] * max(r, 0.0) * 0.55 * open_
         # Occlusion on skin is red: light bleeds into creases.
-        closed = open_ ** ((0.75, 1.1, 1.15)[c] if wrap > 0 else 1.0)
+        closed = open_ * (1 + (0.3, -0.1, -0.15)[c] * wrap * (1 - open_))
         light += (_sky[c] * up + _floor[c] * (1 - up)) * closed
         shine = highlight * _key_colour[c] + soft * _fill_colour[c]
         shine += fresnel * (0.05 + 0.25 * max(r + 0.3, 0.0)) * gloss * _sky[c] * open_
@@ -201,7 +211,7 @@ def _eye(p, x, y, lid, height, lit, open_, out):
 
 
 @_jit
-def shade(values, hit, depth, materials, texture, eyes, shadow, openness, axes, focal, centre_x, centre_y, mouth, image):
+def shade(values, hit, depth, materials, texture, eyes, shadow, openness, axes, camera, mouth, image):
     """Colours every pixel that shows the speaker.
 
     Args:
@@ -214,11 +224,12 @@ def shade(values, hit, depth, materials, texture, eyes, shadow, openness, axes, 
         shadow: (S, S) float32 depth from the key light.
         openness: (H, W) float32 0..1, 1 = nothing near covers the pixel.
         axes: (3, 3) rows: the head's right, up and forward in the world.
-        focal, centre_x, centre_y: of the camera in pixels; it stands at z = 10.
+        camera: focal length, centre x and y in pixels; it stands at z = 10.
         mouth: 0..1 how wide the mouth is open, for the light inside.
         image: (H, W, 3) float32, changed where hit.
     """
     height, width = hit.shape
+    focal, centre_x, centre_y = camera
     texel = np.empty(6, np.float32)
     albedo = np.empty(3, np.float32)
     out = np.empty(3, np.float32)
@@ -234,7 +245,7 @@ def shade(values, hit, depth, materials, texture, eyes, shadow, openness, axes, 
             x, y, z = (column - centre_x) * d / focal, (centre_y - row) * d / focal, 10 - d
             vl = math.sqrt(x * x + y * y + (10 - z) ** 2)
             vx, vy, vz = -x / vl, -y / vl, (10 - z) / vl
-            turn = 6.283 * _hash(column * 0.754877 + row * 0.569841)
+            turn = ((column * 7 + row * 11) ^ (row * 3)) & 15
             lit = _lit(shadow, x + 0.02 * nx, y + 0.02 * ny, z + 0.02 * nz, turn)
             free = openness[row, column]
             for c in range(3):
@@ -278,7 +289,7 @@ def shade(values, hit, depth, materials, texture, eyes, shadow, openness, axes, 
                     along = slant - math.floor(slant)
                     relief = math.sin(math.pi * along) * (0.35 + 0.65 * _step(abs(across - 0.5), 0.0, 0.16))
                     relief *= 1 - 0.5 * _step(abs(across - 0.5), 0.40, 0.5)
-                wool = 0.92 + 0.16 * _hash(column * 0.37 + row * 1.71)
+                wool = 0.92 + 0.01 * ((column * 7919 + row * 104729 + column * row) & 15)
                 for c in range(3):
                     albedo[c] *= (0.62 + 0.50 * relief) * wool
             elif material == SCALP:

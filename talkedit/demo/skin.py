@@ -138,7 +138,7 @@ def _dot(image: np.ndarray, centre: np.ndarray, radius: float, value: float) -> 
     cv2.circle(image, (x, y), int(radius * 16), value, -1, cv2.LINE_AA, 4)
 
 
-def _brow_strokes(marks: np.ndarray, rng: np.random.Generator, count: int = 330) -> np.ndarray:
+def _brow_strokes(marks: np.ndarray, rng: np.random.Generator, count: int = 420) -> np.ndarray:
     """(SIZE, SIZE) 0..1 cover of brow hairs: upright near the nose, lying along the brow further out."""
     cover = np.zeros((SIZE, SIZE), np.float32)
     for upper, lower in _BROWS:
@@ -158,7 +158,7 @@ def _brow_strokes(marks: np.ndarray, rng: np.random.Generator, count: int = 330)
             rise = across / (np.linalg.norm(across) + 1e-6)
             taper = 0.62 * (1 - 0.65 * max(0.0, (t - 0.55) / 0.45))
             root = at + across * s * taper
-            lean = np.clip(0.25 + t * 1.5 + 0.3 * s + rng.normal() * 0.12, 0.1, 1.15)
+            lean = np.clip(0.42 + t * 1.5 + 0.35 * s + rng.normal() * 0.12, 0.1, 1.15)
             way = along * np.sin(lean * np.pi / 2) + rise * np.cos(lean * np.pi / 2) * (1.0 if s < 0.5 else 0.4)
             length = span * (0.15 + 0.05 * rng.uniform(-1, 1)) * (0.8 if t < 0.1 else 1)
             bend = rng.normal() * 0.12

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -22,6 +24,7 @@ from talkedit.resources import find
 from talkedit.track import topology as topo
 
 FPS = 25
+Buffers = tuple[np.ndarray, np.ndarray, np.ndarray]
 # Pixels of a decimetre at the head's distance, as a share of the picture's side, and the height in its middle.
 _SCALE, _MIDDLE = 0.305, -0.06
 _EYE_RADIUS, _IRIS, _PUPIL = 0.132, 0.062, 0.40
@@ -85,8 +88,8 @@ class Speaker:
         side = size * oversample
         self._focal, self._centre_x = _SCALE * side * 10, (side - 1) / 2
         self._centre_y = (side - 1) / 2 + _MIDDLE * _SCALE * side
-        self._buffers = map_buffers(side, side, 8)
-        self._shadow = map_buffers(shade.SHADOW_SIZE, shade.SHADOW_SIZE, 1)
+        # Threads that draw at the same time each take a set of buffers and give it back.
+        self._spare: list[tuple[Buffers, Buffers]] = []
         self._curve = shade.film_curve()
         self._background = _background(side, _WALLS[int(rng.integers(len(_WALLS)))])
 
@@ -126,11 +129,12 @@ class Speaker:
             *body.mouth_inside(self._rest[13], self._rest[14]), body.neck(neck_colour, float(self._rest[152, 1])),
             *body.jumper(self._wool), body.scalp(self._hair_colour * 0.55),
         ]  # fmt: skip
-        self._assemble(parts)
+        length, side = float(rng.uniform(-1.15, -0.80)), float(rng.choice([-1, 1]) * rng.uniform(0.12, 0.30))
         self._hair = hair.bob(
-            self._hair_colour, rng, length=float(rng.uniform(-1.15, -0.75)),
-            side=float(rng.choice([-1, 1]) * rng.uniform(0.12, 0.30)), wave=float(rng.uniform(0.1, 1.0)),
-        )  # fmt: skip
+            self._hair_colour, self._rest[border], rng, length, side, wave=float(rng.uniform(0.2, 1.0))
+        )
+        parts.append(body.curtain(self._hair_colour * 0.22, length))
+        self._assemble(parts)
         lids = np.concatenate([topo.RIGHT_EYE, topo.LEFT_EYE])
         shut = blink_displacement(self._rest[model.landmark_vertices])
         self._blink = np.asarray(model.displacement @ shut, np.float32)
@@ -207,8 +211,12 @@ class Speaker:
         return float(np.linalg.norm(face[13] - face[14]) / np.linalg.norm(face[33] - face[263]))
 
     def picture(self, script: Script, frame: int) -> np.ndarray:
-        """(size, size, 3) uint8."""
-        side = self.size * self._over
+        """(size, size, 3) uint8; may be called by several threads at once."""
+        side, shadow_side = self.size * self._over, shade.SHADOW_SIZE
+        try:
+            buffers, shadow = self._spare.pop()
+        except IndexError:
+            buffers, shadow = map_buffers(side, side, 8), map_buffers(shadow_side, shadow_side, 1)
         rotation = rotation_matrix_numpy(script.motion.angles[frame]).astype(np.float32)
         shift = script.motion.shift[frame].astype(np.float32)
         rest, face = self._pose(script, frame)
@@ -217,22 +225,23 @@ class Speaker:
         self._weld(normals)
         screen = self._project(world)
         values, hit = attribute_map(
-            screen, self._triangles, np.concatenate([normals, self._surface], 1), side, side, out=self._buffers
+            screen, self._triangles, np.concatenate([normals, self._surface], 1), side, side, out=buffers
         )
-        depth = self._buffers[2]
+        depth = buffers[2]
         attribute_map(
             shade.shadow_points(world), self._casting, normals[:, :1], shade.SHADOW_SIZE, shade.SHADOW_SIZE,
-            out=self._shadow,
+            out=shadow,
         )  # fmt: skip
         image = self._background.copy()
         mouth = float(np.clip(self.lip_opening(script, frame) / 0.25, 0, 1))
         shade.shade(
             values, hit, depth, self._materials, self._texture, self._eye_table(script, frame, rotation, shift),
-            self._shadow[2], _openness(depth, side), rotation, self._focal, self._centre_x, self._centre_y, mouth, image,
+            shadow[2], _openness(depth, side), rotation, (self._focal, self._centre_x, self._centre_y), mouth, image,
         )  # fmt: skip
         self._draw_lashes(image, depth, face, rotation, shift)
         self._draw_hair(image, depth, rotation, shift)
         shade.develop(image, self._curve)
+        self._spare.append((buffers, shadow))
         # Shrunk as seen, not as light: edges against the dark hair come out smoother.
         small = cv2.resize(image, (self.size, self.size), interpolation=cv2.INTER_AREA)
         grain = np.random.default_rng([self._seed, 2, frame]).standard_normal(small.shape[:2], np.float32) * 1.3
@@ -319,14 +328,20 @@ class Speaker:
         colours = hair.hair_colours(world, self._hair, rotation, shade.LIGHTS)
         steps = world.shape[1]
         cover = np.full(steps, 0.75, np.float32)
-        cover[0], cover[-2:] = 0.5, (0.5, 0.1)
+        cover[:2], cover[-2:] = (0.12, 0.5), (0.5, 0.1)
         hair.draw_strands(image, depth, self._project(world), colours, cover, 0.0085 * self._focal / 10, 0.012)
 
 
 def pictures(speaker: Speaker, script: Script) -> Iterator[np.ndarray]:
-    """(size, size, 3) uint8 of every frame in turn."""
-    for frame in range(script.frames):
-        yield speaker.picture(script, frame)
+    """(size, size, 3) uint8 of every frame in turn, drawn by two threads (the kernels release the GIL)."""
+    with ThreadPoolExecutor(2) as pool:
+        waiting: deque[Future[np.ndarray]] = deque()
+        for frame in range(script.frames):
+            waiting.append(pool.submit(speaker.picture, script, frame))
+            if len(waiting) > 3:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _mirror(model: FaceModel) -> np.ndarray:
