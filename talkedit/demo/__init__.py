@@ -60,10 +60,12 @@ def run(
         The files written: ``speaker.mp4``, ``speaker_<emotion>.mp4`` each, ``demo.mp4`` and ``demo.png``.
 
     Raises:
-        InputError: the directory cannot be made, or an emotion has no name here.
+        InputError: the directory cannot be made, the seed is negative, or an emotion has no name here.
     """
     from talkedit.pipeline import compare_video, edit_video
 
+    if seed < 0:
+        raise InputError(f"the seed must not be negative, but is {seed}")
     directory = Path(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -93,8 +95,9 @@ def contact_sheet(clips: Sequence[Path], labels: Sequence[str], path: Path) -> N
         wanted = (info.frames or 1) // 2
         middle.append(next(f.rgb for f in read_frames(clip) if f.index >= wanted))
     height, width = middle[0].shape[:2]
-    sheet = Grid(width, height, list(labels)).draw(middle)
-    cv2.imwrite(str(path), sheet[..., ::-1])
+    sheet = Grid(width, height, list(labels), per_row=len(labels) - 1).draw(middle)
+    if not cv2.imwrite(str(path), sheet[..., ::-1]):
+        raise InputError(f"the picture '{path}' cannot be written")
 
 
 __all__ = ["EMOTIONS", "contact_sheet", "make_clip", "run"]

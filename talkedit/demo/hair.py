@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from talkedit.demo.body import SCALP_CENTRE, SCALP_RADII, hairline, smoothstep
 
@@ -45,7 +46,7 @@ def bob(
     clumps = 260
     clump = rng.integers(0, clumps, count)
     left = np.where(rng.random(clumps) < 0.5, -1.0, 1.0)[clump]
-    spread = rng.random(clumps) ** 1.25
+    spread = rng.random(clumps) ** 1.4
     p = np.clip(spread[clump] + rng.normal(size=count) * 0.022, 0, 1)  # 0 = forehead, 1 = back of the head
     layer = rng.random(count)
     front = np.radians(57 - 112 * p)
@@ -53,10 +54,10 @@ def bob(
     # A third of the hairs grows at the hairline, where single hairs show; the others at the parting.
     at_line = rng.random(count) < 0.36
     root[at_line] = _hairline_points(left[at_line], side, rng)
-    p = np.where(at_line, np.clip(0.05 + 0.30 * np.abs(root[:, 0]) + 0.04 * rng.normal(size=count), 0, 1), p)
+    p = np.where(at_line, np.clip(0.10 + 0.30 * np.abs(root[:, 0]) + 0.04 * rng.normal(size=count), 0, 1), p)
     layer = np.where(at_line, 0.15 + 0.6 * layer, layer)
     root /= np.linalg.norm(root, axis=1, keepdims=True)
-    around = np.radians(66 + 105 * p + rng.normal(size=count) * 2.0)
+    around = np.radians(53 + 118 * p + rng.normal(size=count) * 2.0)
     drop = -0.02 + 0.05 * rng.normal(size=count)
     side_point = np.stack([left * np.sin(around), drop, np.cos(around)], 1)
     side_point /= np.linalg.norm(side_point, axis=1, keepdims=True)
@@ -64,7 +65,7 @@ def bob(
     u = np.linspace(0, 1, 13)[None, :, None]
     arc = (np.sin((1 - u) * angle) * root[:, None] + np.sin(u * angle) * side_point[:, None]) / np.sin(angle)
     # The fringe swings forward and out before it falls, so that it frames the forehead instead of covering it.
-    swing = np.sin(np.pi * u) * (0.12 * (1 - p) ** 3)[:, None, None]
+    swing = np.sin(np.pi * u) * (0.16 * (1 - p) ** 4)[:, None, None]
     arc = arc + swing * np.array([0.0, 0.55, 0.35])
     grown = np.where(at_line[:, None, None], smoothstep(u, 0.0, 0.25), 1.0)
     lift = 1.0 + grown * (0.025 + (0.055 * layer)[:, None, None])
@@ -83,10 +84,13 @@ def bob(
     # Fuller at the height of the jaw, turned in at the tips.
     body = 0.055 * np.sin(np.pi * h * 0.8) - 0.20 * h**4
     fall = fall + outward[:, None] * body + np.array([0, 0, 0.10]) * h * (1 - p)[:, None, None]
+    # Hair does not bend sharply where it leaves the head.
     points = np.concatenate([over, fall], 1)
     s = np.linspace(0, 1, points.shape[1])[None, :]
+    supple = gaussian_filter1d(points, 1.3, axis=1, mode="nearest") - points
+    points = points + smoothstep(s, 0.12, 0.3)[..., None] * supple
     phase = rng.uniform(0, 2 * np.pi, clumps)[clump][:, None]
-    ripple = wave * 0.030 * smoothstep(s, 0.25, 0.9) * np.sin(2 * np.pi * s * 2.6 + phase)
+    ripple = wave * 0.042 * smoothstep(s, 0.25, 0.9) * np.sin(2 * np.pi * s * 2.6 + phase)
     stray = np.cumsum(rng.normal(size=points.shape), 1) * 0.0016 * (1 + 3 * (rng.random((count, 1, 1)) < 0.04))
     points = points + ripple[..., None] * (outward * 0.6 + np.cross(outward, [0, 1, 0]))[:, None] + stray
     shade = (0.40 + 0.60 * layer)[:, None] * (1 - 0.35 * smoothstep(s, 0.55, 1.0)) * (0.6 + 0.4 * smoothstep(s, 0, 0.1))

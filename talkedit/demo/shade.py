@@ -299,8 +299,8 @@ def shade(values, hit, depth, materials, texture, eyes, shadow, openness, axes, 
             if material in (TEETH, TONGUE, CAVITY):
                 if nz < 0:
                     nx, ny, nz = -nx, -ny, -nz
-                lit = 0.15 + 0.55 * lit
-                free *= 0.25 + 0.55 * mouth
+                lit = 0.22 + 0.50 * lit
+                free *= 0.35 + 0.50 * mouth
             _surface(albedo, gloss, sharp, wrap, nx, ny, nz, vx, vy, vz, lit, free, out)
             if material == CAVITY:
                 dim = math.exp(-5.0 * value[3])
@@ -309,7 +309,7 @@ def shade(values, hit, depth, materials, texture, eyes, shadow, openness, axes, 
             elif material == TEETH:
                 side = 1 - 0.65 * _step(abs(value[3]), 0.45, 1.0)
                 for c in range(3):
-                    out[c] *= side
+                    out[c] *= side * (1.12, 1.0, 0.86)[c]
             elif material == CLOTH:
                 fuzz = (1 - max(nx * vx + ny * vy + nz * vz, 0.0)) ** 3
                 for c in range(3):

@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import cv2
 import numpy as np
+from scipy import sparse
 from scipy.spatial import cKDTree
 
 from talkedit.demo import body, hair, mesh, shade
@@ -24,9 +25,11 @@ from talkedit.resources import find
 from talkedit.track import topology as topo
 
 FPS = 25
+# Where the row of people begins: seed 0 is who the documentation shows.
+_FIRST = 2
 Buffers = tuple[np.ndarray, np.ndarray, np.ndarray]
 # Pixels of a decimetre at the head's distance, as a share of the picture's side, and the height in its middle.
-_SCALE, _MIDDLE = 0.305, -0.06
+_SCALE, _MIDDLE = 0.335, 0.0
 _EYE_RADIUS, _IRIS, _PUPIL = 0.132, 0.062, 0.40
 # Plausible, not average: shares of the statistics' spread. Wider draws of the texture bring its photographs' light.
 _IDENTITY_SPREAD, _TEXTURE_SPREAD = 0.75, 0.30
@@ -82,7 +85,7 @@ class Speaker:
     def __init__(self, seed: int = 0, size: int = 512, oversample: int = 2, model: FaceModel | None = None) -> None:
         self.size, self._over, self._seed = size, oversample, seed
         self._model = model or load_open_model(find("bfm", "open_face.safetensors"))
-        rng = np.random.default_rng([seed, 0])
+        rng = np.random.default_rng([seed + _FIRST, 0])
         self._draw_person(rng)
         self._build(rng)
         side = size * oversample
@@ -114,9 +117,10 @@ class Speaker:
         self.poses = MouthPoses(model, self.identity)
         self._rest = self._face(self.poses.rest, 0.0)
         albedo = _symmetric(model, model.texture(self.skin_tone))
-        self._texture = paint_skin(model, face, albedo, self._hair_colour * 0.8, rng)
+        self._texture = paint_skin(model, face, albedo, self._hair_colour * 0.55, rng)
         border, lips = body.boundary_loop(face, 10), body.boundary_loop(face, 13)
         self._border, self._lips = border, lips
+        self._smooth_band(face, border)
         uv = model.uv[border] * len(self._texture) - 0.5
         edge = cv2.remap(self._texture[..., :3], uv[:, None, 0], uv[:, None, 1], cv2.INTER_LINEAR)[:, 0]
         neck_colour = edge.mean(0) * np.array([0.97, 0.93, 0.92])
@@ -142,6 +146,19 @@ class Speaker:
         self._eyes = [self._rest[ring].mean(0) for ring in (lids[:16], lids[16:])]
         for centre, ring in zip(self._eyes, (lids[:16], lids[16:]), strict=True):
             centre[2] = self._rest[ring, 2].max() + 0.012 - _EYE_RADIUS
+
+    def _smooth_band(self, face: np.ndarray, border: np.ndarray) -> None:
+        """Prepares `_weld`: vertices near the face's outline, how much each is smoothed, its neighbours' mean."""
+        away = cKDTree(self._rest[border]).query(self._rest)[0]
+        used = np.zeros(len(away), bool)
+        used[face] = True
+        self._band = np.flatnonzero(used & (away < 0.19))
+        self._band_weight = (0.8 * (1 - body.smoothstep(away[self._band], 0.10, 0.19)))[:, None].astype(np.float32)
+        i, j = np.concatenate([face[:, [0, 1]], face[:, [1, 2]], face[:, [2, 0]]]).T
+        ones = np.ones(2 * len(i), np.float32)
+        joined = sparse.csr_matrix((ones, (np.r_[i, j], np.r_[j, i])), shape=(len(away), len(away)))
+        mean = sparse.diags(1 / np.maximum(np.asarray(joined.sum(1)).ravel(), 1)) @ joined
+        self._band_mean = mean.tocsr()[self._band].astype(np.float32)
 
     def _upper_lip(self, loop: np.ndarray) -> np.ndarray:
         """(N,) 1 on the upper lip .. -1 on the lower: told from the model's mean, whose lips are parted."""
@@ -265,7 +282,13 @@ class Speaker:
         return rest, face
 
     def _weld(self, normals: np.ndarray) -> None:
-        """One normal on both sides of the seam between the face and the back of the head."""
+        """One normal on both sides of the seam between face and back of the head, and no ridge beside it.
+
+        Landmarks of the outline are the least certain ones: the model's surface curls up there.
+        """
+        for _ in range(10):
+            normals[self._band] += self._band_weight * (self._band_mean @ normals[self._parts[0]] - normals[self._band])
+        normals[self._band] /= np.linalg.norm(normals[self._band], axis=1, keepdims=True) + 1e-9
         face, shell = self._border, self._parts[3].start + np.arange(len(self._border))
         both = normals[face] + normals[shell]
         both /= np.linalg.norm(both, axis=1, keepdims=True) + 1e-9
