@@ -13,7 +13,7 @@ import numpy as np
 
 from talkedit.demo.mesh import CAVITY, CLOTH, EYE_LEFT, EYE_RIGHT, SCALP, SKIN, TEETH, TONGUE
 
-_jit = numba.njit(nogil=True, cache=True, error_model="numpy")
+_jit = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
 
 
 def _unit(x: float, y: float, z: float) -> np.ndarray:

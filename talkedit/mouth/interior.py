@@ -66,37 +66,60 @@ def fill_mouth(
     gx, gy = np.meshgrid(np.arange(x0, x1, dtype=np.float32), np.arange(y0, y1, dtype=np.float32))
     shrink = -max(1.0, 0.008 * eye)
     known = _polygon(s_loop, shape, grow=shrink) if gap > 0.02 * eye else np.zeros(shape, np.float32)
+    s_depth = _depth(gx - corner[0], gy - corner[1], s_loop)
+    split = _split(frame[y0:y1, x0:x1], known, s_depth)
     feather = max(0.6, 0.008 * eye)
+    soft = max(0.08, 1.5 * feather / max(gap, 1.0))
+    # A row of teeth belongs to one jaw: what lies above the mouth's dark line is the upper's, the rest the lower's.
+    is_lower = np.clip((s_depth - split) / soft + 0.5, 0, 1)
     known = cv2.GaussianBlur(known, (0, 0), feather)
 
     cavity = _cavity_colour(frame, source, known, (x0, y0))
     layers = []
-    for part in (_UPPER, _LOWER):
+    for part, mine in ((_UPPER, 1 - is_lower), (_LOWER, is_lower)):
         shift = (target[part] - source[part]).mean(0).astype(np.float32)
         moved_x, moved_y = gx - shift[0], gy - shift[1]
         colour = cv2.remap(frame, moved_x, moved_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        seen = cv2.remap(known, moved_x - corner[0], moved_y - corner[1], cv2.INTER_LINEAR)
+        seen = cv2.remap(known * mine, moved_x - corner[0], moved_y - corner[1], cv2.INTER_LINEAR)
         layers.append((colour.astype(np.float32), seen[..., None]))
 
-    # Between the rows the picture changes from one to the other where the mouth is deepest.
-    upper_edge, lower_edge = t_loop[_UPPER].mean(0), t_loop[_LOWER].mean(0)
-    axis = lower_edge - upper_edge
-    length = max(float(np.linalg.norm(axis)), 1e-3)
-    axis = axis / length
-    depth = ((gx - corner[0] - upper_edge[0]) * axis[0] + (gy - corner[1] - upper_edge[1]) * axis[1]) / length
-    band = max(0.18, 1.0 / length)
-    low = np.clip((depth - 0.5) / band + 0.5, 0, 1)[..., None].astype(np.float32)
     (upper, u_seen), (lower, l_seen) = layers
-    wu, wl = u_seen * (1 - low) + 0.15 * u_seen * low, l_seen * low + 0.15 * l_seen * (1 - low)
-    total = wu + wl
-    shown = (upper * wu + lower * wl) / np.maximum(total, 1e-4)
-    share = np.clip(total * 1.6, 0, 1)
+    depth = _depth(gx - corner[0], gy - corner[1], t_loop)
+    total = u_seen + l_seen
+    shown = (upper * u_seen + lower * l_seen) / np.maximum(total, 1e-4)
+    share = np.clip(total * 1.3, 0, 1)
     # The lips shade the cavity: darker right under the upper lip than in its middle.
     shade = 0.8 + 0.2 * np.clip(depth * 2, 0, 1)[..., None]
     mouth = shown * share + cavity * shade * (1 - share)
     alpha = cv2.GaussianBlur(inside, (0, 0), 0.6)[..., None] * np.maximum(hole, 0)[..., None]
     area = picture[rect].astype(np.float32)
     picture[rect] = np.clip(area + (mouth - area) * alpha + 0.5, 0, 255).astype(np.uint8)
+
+
+def _depth(x: np.ndarray, y: np.ndarray, loop: np.ndarray) -> np.ndarray:
+    """Position between the lips: 0 at the upper inner lip's middle, 1 at the lower's."""
+    upper, lower = loop[_UPPER].mean(0), loop[_LOWER].mean(0)
+    axis = lower - upper
+    length = max(float(np.linalg.norm(axis)), 1.0)
+    axis = axis / length
+    return (((x - upper[0]) * axis[0] + (y - upper[1]) * axis[1]) / length).astype(np.float32)
+
+
+def _split(area: np.ndarray, known: np.ndarray, depth: np.ndarray) -> float:
+    """Depth of the dark line between the rows of teeth; late where all is bright, as upper teeth show most.
+
+    A soft minimum of the brightness over depth, so that it does not jump from frame to frame.
+    """
+    inside = known > 0.5
+    if inside.sum() < 12:
+        return 0.5
+    level = area[inside].astype(np.float32).mean(1)
+    bins = np.linspace(0.15, 0.95, 9)
+    near = np.exp(-0.5 * ((depth[inside][:, None] - bins) / 0.08) ** 2)
+    profile = (near * level[:, None]).sum(0) / np.maximum(near.sum(0), 1e-3)
+    contrast = profile / max(float(profile.max()), 1.0)
+    weight = np.exp(-8 * contrast) * np.linspace(0.5, 1.5, len(bins))
+    return float((weight * bins).sum() / weight.sum())
 
 
 def _cavity_colour(frame: np.ndarray, source: np.ndarray, known: np.ndarray, origin: tuple[int, int]) -> np.ndarray:

@@ -62,7 +62,7 @@ class PersonClassifier:
         return (e / e.sum()).astype(np.float32)
 
 
-def detail_of(luminance: np.ndarray, inside: np.ndarray, sigma: float = 20.0) -> np.ndarray:
+def detail_of(luminance: np.ndarray, inside: np.ndarray, sigma: float = 40.0) -> np.ndarray:
     """High-passed log luminance of a (T, T) texture in 0..255, 0 outside the face: neither light nor skin tone.
 
     The low-pass is normalised by the mask, so nothing leaks in from beyond the outline, eyes or mouth.

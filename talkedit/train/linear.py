@@ -23,7 +23,7 @@ from talkedit.emotions import EMOTIONS
 from talkedit.facemodel.model import FaceModel, load_open_model
 from talkedit.geometry.editor import LinearGeometryEditor
 from talkedit.reconstruct.fit import Fitter
-from talkedit.reconstruct.pose import find_pose
+from talkedit.reconstruct.pose import Pose, find_pose
 from talkedit.texture.editor import LinearTextureEditor, PersonClassifier, detail_of
 from talkedit.texture.uv_map import UvTemplate
 from talkedit.track import topology as topo
@@ -32,9 +32,9 @@ from talkedit.train.face_model import mirror_map
 
 LUMINANCE = np.float32([0.299, 0.587, 0.114])
 # How much of a person's direction is their own; the rest is pooled.
-OWN = 0.35
+OWN = 0.3
 # The share of an emotion's frames that "full intensity" is learned from.
-STRONG = 0.4
+STRONG = 0.25
 MOUTH_OPENING = ("surprised",)
 # One-sided by nature: never mirrored.
 ONE_SIDED = ("contempt",)
@@ -48,11 +48,13 @@ class _Group:
     points: list[np.ndarray] = field(default_factory=list)
     opening: list[float] = field(default_factory=list)
     details: list[np.ndarray] = field(default_factory=list)
+    turns: list[np.ndarray] = field(default_factory=list)
 
-    def add(self, points: np.ndarray, opening: float, detail: np.ndarray) -> None:
+    def add(self, points: np.ndarray, opening: float, detail: np.ndarray, turn: np.ndarray) -> None:
         self.points.append(points)
         self.opening.append(opening)
         self.details.append(detail.astype(np.float16))
+        self.turns.append(turn)
 
     @property
     def count(self) -> int:
@@ -78,14 +80,17 @@ class _Group:
         score = np.tensordot(x, along, axes=2)
         chosen = np.flatnonzero(score >= np.quantile(score, 1 - share))
         pick = chosen.tolist()
-        return _Group(*([values[i] for i in pick] for values in (self.points, self.opening, self.details)))
+        return _Group(*([values[i] for i in pick] for values in (self.points, self.opening, self.details, self.turns)))
 
-    def at_opening(self, opening: float) -> np.ndarray:
-        """Mean landmarks at a lip opening: linear regression on the opening, damped, never far outside the data."""
+    def speech(self) -> np.ndarray:
+        """(468, 3) how the landmarks depend on the lips' opening: damped linear regression over the frames."""
         x, o = np.array(self.points), np.array(self.opening)
         z = o - o.mean()
-        slope = np.tensordot(z, x - x.mean(0), axes=1) / ((z**2).sum() + 4e-4 * len(z))
-        return x.mean(0) + slope * np.clip(opening - o.mean(), -0.06, 0.06)
+        return np.tensordot(z, x - x.mean(0), axes=1) / ((z**2).sum() + 1e-4 * len(z))
+
+    def at_opening(self, opening: float, speech: np.ndarray) -> np.ndarray:
+        """Mean landmarks as they would be at a lip opening."""
+        return self.shape() + speech * np.clip(opening - self.mean_opening(), -0.15, 0.15)
 
 
 def gather(collection: Collection, model: FaceModel, leave_out: set[str]) -> tuple[dict, list, UvTemplate]:
@@ -105,14 +110,44 @@ def gather(collection: Collection, model: FaceModel, leave_out: set[str]) -> tup
         for i, picture in enumerate(collection.frames(s)):
             if (s.clip and i % 3) or not np.isfinite(rows[i, 0, 0]) or abs(yaw_degrees(rows[i])) > 18:
                 continue
-            points = find_pose(rows[i], mean).to_model(rows[i, :468])
+            pose = find_pose(rows[i], mean)
+            points = pose.to_model(rows[i, :468])
             texture = template.unwrap(picture.astype(np.float32) @ LUMINANCE, model.position @ rows[i, :468])
             detail = detail_of(texture, template.inside)
             owner = s.person if s.source == "mead" else s.source
-            groups[owner, s.emotion].add(points, mouth_opening(rows[i]), detail)
+            groups[owner, s.emotion].add(points, mouth_opening(rows[i]), detail, turn_of(pose))
             if s.source == "mead":
                 faces.append((s.person, detail))
     return dict(groups), faces, template
+
+
+def turn_of(pose: Pose) -> np.ndarray:
+    """(2,) pitch and yaw in radians."""
+    x, y, z = pose.rotation[2]
+    return np.array([np.arctan2(y, z), np.arctan2(x, z)], np.float32)
+
+
+def remove_pose(groups: dict) -> None:
+    """Takes out what the tracker's shapes owe to the head's turn (actors of contempt lean back, sad ones look down).
+
+    The dependence on pitch, yaw and their squares is learned from the crowd, within each emotion.
+    """
+    rows, shapes = [], []
+    for (owner, _), group in groups.items():
+        if owner == "faces_open" and group.count >= 20:
+            t = np.array(group.turns)
+            f = np.concatenate([t, t**2], axis=1)
+            x = np.array(group.points)
+            rows.append(f - f.mean(0))
+            shapes.append((x - x.mean(0)).reshape(len(x), -1))
+    if not rows:
+        return
+    f, x = np.concatenate(rows), np.concatenate(shapes)
+    slope = np.linalg.solve(f.T @ f + 1e-3 * len(f) * np.diag(f.var(0)), f.T @ x)
+    for group in groups.values():
+        t = np.array(group.turns)
+        effect = np.clip(np.concatenate([t, t**2], axis=1), -0.4, 0.4) @ slope
+        group.points = list(np.array(group.points) - effect.reshape(len(t), -1, 3).astype(np.float32))
 
 
 def mirrored(delta: np.ndarray, mirror: np.ndarray) -> np.ndarray:
@@ -140,7 +175,11 @@ def edit_mask(model: FaceModel, template: UvTemplate) -> np.ndarray:
 
     lids = np.r_[topo.LEFT_EYE, topo.RIGHT_EYE]
     lips = np.r_[topo.OUTER_LIPS, topo.INNER_LIPS]
-    weight = near(topo.FACE_OVAL, 0.06, 0.26)
+    top, chin = topo.FACE_OVAL[[0, 1, 2, 3, 33, 34, 35]], topo.FACE_OVAL[15:22]
+    sides = np.setdiff1d(topo.FACE_OVAL, np.r_[top, chin])
+    weight = near(top, 0.06, 0.2) * near(chin, 0.04, 0.18) * near(sides, 0.16, 0.4)
+    # The nose tip's highlight follows the head's turn, not the emotion.
+    weight = weight * (0.25 + 0.75 * near(np.array([1, 4, 19, 94, 2]), 0.05, 0.13))
     weight = weight * (0.3 + 0.7 * near(lids, 0.01, 0.05)) * (0.35 + 0.65 * near(lips, 0.01, 0.06))
     weights = np.stack([weight, weight], 1).astype(np.float32)
     mask = template.source_map(weights)[..., 0] * template.inside
@@ -162,11 +201,10 @@ def geometry_directions(groups: dict, people: list[str], model: FaceModel) -> np
 
     def delta(owner: str, emotion: str) -> np.ndarray:
         neutral, acted = groups[owner, "neutral"], groups[owner, emotion]
-        acted = acted.strongest(neutral, STRONG)
-        if owner not in people or emotion in MOUTH_OPENING:
-            return acted.shape() - neutral.shape()
-        rest = neutral.mean_opening()
-        return acted.at_opening(rest) - neutral.at_opening(rest)
+        strong = acted.strongest(neutral, STRONG)
+        if emotion in MOUTH_OPENING:
+            return strong.shape() - neutral.shape()
+        return strong.at_opening(neutral.mean_opening(), acted.speech()) - neutral.shape()
 
     base = np.zeros((468, 3), np.float32)
     zero = fitter.expression(base + model.mean[model.landmark_vertices])
@@ -177,7 +215,7 @@ def geometry_directions(groups: dict, people: list[str], model: FaceModel) -> np
             count = groups[crowd, emotion].count if (crowd, emotion) in groups else 0
             if count >= 60:
                 deltas.append(delta(crowd, emotion))
-                weights.append(min(count / 120, most))
+                weights.append(min(count / 60, most))
         if emotion not in ONE_SIDED:
             deltas = [mirrored(d, mirror) for d in deltas]
         pooled = pool(deltas, weights)
@@ -203,6 +241,8 @@ def texture_directions(
         d = groups[owner, emotion].strongest(neutral, STRONG).detail() - neutral.detail()
         if emotion not in ONE_SIDED:
             d = (d + cv2.remap(d, mirror[..., 0], mirror[..., 1], cv2.INTER_LINEAR)) / 2
+        else:  # no mirror image averages the light of the studio out of it, so it keeps fine detail only
+            d = d - cv2.GaussianBlur(d, (0, 0), 12)
         return cv2.GaussianBlur(d, (0, 0), 1.6) * mask
 
     for j, emotion in enumerate(EMOTIONS):
@@ -259,6 +299,7 @@ def main(argv: list[str] | None = None) -> int:
     model = load_open_model(args.face_model)
     leave_out = set(filter(None, args.leave_out.split(",")))
     groups, faces, template = gather(Collection(args.data, args.cache), model, leave_out)
+    remove_pose(groups)
     people = sorted(o for o, e in groups if e == "neutral" and all((o, x) in groups for x in EMOTIONS) and o[0] in "MW")
     editors = LinearEditors(
         LinearGeometryEditor(geometry_directions(groups, people, model)),
