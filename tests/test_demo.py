@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import cv2
 import numpy as np
 import pytest
 
+from talkedit.demo import contact_sheet, run
 from talkedit.demo.film import write_film
 from talkedit.demo.speaker import FPS, Script, Speaker, make_script, pictures
 from talkedit.demo.speech import SAMPLE_RATE, VOWELS, babble, mouth_track, voice
+from talkedit.errors import InputError
 from talkedit.track import make_tracker
 from talkedit.types import Frame, Track
 from talkedit.video.probe import probe
@@ -118,3 +121,18 @@ def test_film_has_pictures_and_sound(tmp_path, drawn: list[np.ndarray]) -> None:
     assert done == list(range(1, 13))
     first = next(iter(read_frames(path)))
     assert np.abs(first.rgb.astype(int) - drawn[0]).mean() < 4
+
+
+def test_contact_sheet_is_one_row(tmp_path, drawn: list[np.ndarray]) -> None:
+    clips = [tmp_path / "a.mp4", tmp_path / "b.mp4"]
+    for clip in clips:
+        write_film(clip, iter(drawn[:5]), FPS, np.zeros(SAMPLE_RATE // 5, np.float32))
+    contact_sheet(clips, ["source", "happy"], tmp_path / "sheet.png")
+    sheet = cv2.imread(str(tmp_path / "sheet.png"))
+    assert sheet.shape[1] == 512 and 256 < sheet.shape[0] < 300
+
+
+def test_negative_seed_is_refused(tmp_path) -> None:
+    with pytest.raises(InputError, match="seed"):
+        run(tmp_path / "out", seed=-1)
+    assert not (tmp_path / "out").exists()

@@ -14,7 +14,7 @@ NECK_PIVOT = np.array([0.0, -0.95, -0.70], np.float32)
 JAW_PIVOT = np.array([0.0, 0.0, -0.62], np.float32)
 SCALP_CENTRE = np.array([0.0, 0.40, -0.70])
 SCALP_RADII = np.array([0.775, 0.90, 0.92])
-# Widths (mm to one side) of the teeth from the middle outwards, and how far each one's edge hangs down.
+# Half widths of the teeth in decimetres from the middle outwards, and how far each one's edge hangs down.
 _UPPER = ((0.043, 0.0), (0.033, -0.008), (0.038, 0.002), (0.036, -0.008), (0.036, -0.012), (0.05, -0.02), (0.05, -0.02))
 _LOWER = ((0.028, 0.0), (0.030, 0.0), (0.034, 0.004), (0.036, 0.0), (0.036, -0.004), (0.05, -0.01), (0.05, -0.01))
 
@@ -63,15 +63,18 @@ def back_of_head(
     tint = np.clip(s * 1.6, 0, 1)
     colours = (1 - tint) * colour + tint * neck_colour
     n = len(border)
-    part = make_part(
-        vertices.reshape(-1, 3), grid_triangles(rings, n, closed=True), colours.reshape(-1, 3), BODY
-    )
+    part = make_part(vertices.reshape(-1, 3), grid_triangles(rings, n, closed=True), colours.reshape(-1, 3), BODY)
     return part, (1 - smoothstep(s[:, 0, 0], 0.0, 0.8)).astype(np.float32)
+
+
+def _around(columns: int) -> np.ndarray:
+    """(columns,) radians from the front; they begin at the back, where nobody sees the seam of a pattern."""
+    return np.pi + np.linspace(0, 2 * np.pi, columns, endpoint=False)
 
 
 def _lathe(profile: np.ndarray, columns: int, power: float) -> np.ndarray:
     """(rows, columns, 3) rings around the y axis; a row of ``profile`` is (y, half width, half depth, centre z)."""
-    angle = np.linspace(0, 2 * np.pi, columns, endpoint=False)
+    angle = _around(columns)
     c, s = np.cos(angle), np.sin(angle)
     c, s = np.sign(c) * np.abs(c) ** (2 / power), np.sign(s) * np.abs(s) ** (2 / power)
     y, w, d, z = (profile[:, i, None] for i in range(4))
@@ -99,12 +102,13 @@ def neck(colour: np.ndarray, chin: float) -> Part:
         28,
     )
     rings = _lathe(profile, 72, 2.0)
-    angle = np.linspace(0, 2 * np.pi, 72, endpoint=False)
+    angle = _around(72)
     # The two muscles from behind the ears to the breastbone, and the hollow between them.
     t = np.linspace(0, 1, 28)[:, None]
     side = 1.05 - 0.75 * t
-    muscle = sum(np.exp(-(((angle - sign * side + np.pi) % (2 * np.pi) - np.pi) / 0.17) ** 2) for sign in (-1, 1))
-    swell = 0.022 * muscle - 0.03 * np.exp(-((angle + np.pi) % (2 * np.pi) - np.pi) ** 2 / 0.05) * smoothstep(t, 0.6, 1)
+    muscle = sum(np.exp(-((((angle - sign * side + np.pi) % (2 * np.pi) - np.pi) / 0.17) ** 2)) for sign in (-1, 1))
+    hollow = np.exp(-(((angle + np.pi) % (2 * np.pi) - np.pi) ** 2) / 0.05) * smoothstep(t, 0.6, 1)
+    swell = 0.022 * muscle - 0.03 * hollow
     radial = np.stack([np.sin(angle), np.zeros_like(angle), np.cos(angle)], 1)
     rings = rings + swell[..., None] * radial
     y = rings[..., 1].ravel()
@@ -130,7 +134,7 @@ def jumper(colour: np.ndarray) -> list[Part]:
     )
     columns = 160
     rings = _lathe(body, columns, 2.25)
-    angle = np.linspace(0, 2 * np.pi, columns, endpoint=False)
+    angle = _around(columns)
     t = np.linspace(0, 1, 60)[:, None]
     # Soft folds that run from the collar to the armpits.
     folds = 0.012 * np.sin(7 * angle + 9 * t) * smoothstep(t, 0.35, 0.8) + 0.010 * np.sin(3 * angle - 14 * t)
@@ -148,7 +152,8 @@ def jumper(colour: np.ndarray) -> list[Part]:
     uv = np.stack(np.broadcast_arrays(angle[:, None] / (2 * np.pi) * 96, -1 - tube / 10), -1).reshape(-1, 2)
     rows = np.concatenate([collar, collar[:1]]).reshape(-1, 3)
     triangles = grid_triangles(columns + 1, 14, closed=True)
-    parts.append(make_part(rows, triangles, colour * 0.96, CLOTH, np.concatenate([uv, uv[:14]]), head=0.0))
+    uv = np.concatenate([uv, uv[:14] + np.array([96, 0])])  # the ring is closed by a copy of its first row
+    parts.append(make_part(rows, triangles, colour * 0.96, CLOTH, uv, head=0.0))
     return parts
 
 
@@ -206,7 +211,7 @@ def _tooth_row(teeth: tuple[tuple[float, float], ...], edge: float, front: float
     )
     gum_line = 0.66 + 0.07 * (2 * inside - 1) ** 2
     gum = smoothstep(t - gum_line, -0.025, 0.025)[..., None]
-    gap = np.exp(-(np.minimum(inside, 1 - inside) / 0.035) ** 2) * (0.35 + 0.65 * t)
+    gap = np.exp(-((np.minimum(inside, 1 - inside) / 0.035) ** 2)) * (0.35 + 0.65 * t)
     ivory = np.array([0.78, 0.70, 0.56]) * (1.0 if up > 0 else 0.75) * (1 - 0.06 * np.minimum(index, 3))[:, None]
     ivory = ivory * (1 - 0.10 * crown[..., None]) * (1 - 0.5 * gap[..., None])
     colour = (1 - gum) * ivory + gum * np.array([0.48, 0.16, 0.15])
@@ -222,7 +227,7 @@ def mouth_inside(upper_lip: np.ndarray, lower_lip: np.ndarray) -> list[Part]:
     upper = _tooth_row(_UPPER, meet - 0.020, front, 0.10, 1.0)
     lower = _tooth_row(_LOWER, meet - 0.050, front - 0.03, 0.085, -1.0)
     a, b = np.meshgrid(np.linspace(0, np.pi, 24), np.linspace(0, 2 * np.pi, 40, endpoint=False), indexing="ij")
-    groove = 1 - 0.25 * np.exp(-(np.sin(a) * np.cos(b) / 0.18) ** 2) * (np.sin(b) > 0)
+    groove = 1 - 0.25 * np.exp(-((np.sin(a) * np.cos(b) / 0.18) ** 2)) * (np.sin(b) > 0)
     ball = np.stack([np.sin(a) * np.cos(b), np.sin(a) * np.sin(b) * groove, np.cos(a)], -1)
     tongue = ball * np.array([0.20, 0.085, 0.27]) + np.array([0, meet - 0.105, front - 0.33])
     triangles = grid_triangles(24, 40, closed=True)

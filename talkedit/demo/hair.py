@@ -29,8 +29,13 @@ class Strands:
 
 
 def bob(
-    colour: np.ndarray, border: np.ndarray, rng: np.random.Generator, length: float, side: float, wave: float,
-    count: int = 5200,
+    colour: np.ndarray,
+    border: np.ndarray,
+    rng: np.random.Generator,
+    length: float,
+    side: float,
+    wave: float,
+    count: int = 4400,
 ) -> Strands:
     """Hair parted at one side that falls to jaw or shoulder.
 

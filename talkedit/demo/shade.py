@@ -13,7 +13,7 @@ import numpy as np
 
 from talkedit.demo.mesh import CAVITY, CLOTH, EYE_LEFT, EYE_RIGHT, SCALP, SKIN, TEETH, TONGUE
 
-_jit = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath=True)
+_jit = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 def _unit(x: float, y: float, z: float) -> np.ndarray:
@@ -74,10 +74,10 @@ def _sample(texture, u, v, out):
 
 
 def _taps() -> np.ndarray:
-    """(16, 9, 2) shadow-map offsets: the middle and two rings of four, in sixteen turns."""
+    """(16, 9, 2) shadow-map offsets: the middle, a wide and a narrow ring of four, in sixteen turns."""
     turn = np.arange(16)[:, None] / 16 * np.pi / 2
     angle = turn + np.array([0, *np.arange(4) * np.pi / 2, *np.arange(4) * np.pi / 2 + np.pi / 4])
-    radius = np.array([0.0, *[2.2] * 4, *[4.6] * 4])
+    radius = np.array([0.0, *[4.6] * 4, *[2.2] * 4])
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], -1).astype(np.float32)
 
 
@@ -95,7 +95,9 @@ def _lit(shadow, x, y, z, turn):
     depth = 10 - (x * kx + y * ky + z * kz)
     reached = 0.0
     for tap in range(9):
-        radius = 0.0 if tap == 0 else (2.2 if tap < 5 else 4.6)
+        if tap == 5 and (reached == 0.0 or reached == 5.0):
+            return reached / 5  # wholly in light or shade
+        radius = 0.0 if tap == 0 else (4.6 if tap < 5 else 2.2)
         i, j = int(px + _TAPS[turn, tap, 0] + 0.5), int(py + _TAPS[turn, tap, 1] + 0.5)
         if i < 0 or j < 0 or i >= SHADOW_SIZE or j >= SHADOW_SIZE:
             reached += 1.0

@@ -19,6 +19,7 @@ from talkedit.demo.poses import MouthPoses, blink_displacement
 from talkedit.demo.skin import paint_skin
 from talkedit.demo.speech import Mouth, Syllable, babble, mouth_track
 from talkedit.facemodel.camera import rotation_matrix_numpy
+from talkedit.facemodel.control_mesh import SKIRT_RADII
 from talkedit.facemodel.model import FaceModel, load_open_model
 from talkedit.render.numba_backend import attribute_map, map_buffers
 from talkedit.resources import find
@@ -111,9 +112,7 @@ class Speaker:
 
     def _build(self, rng: np.random.Generator) -> None:
         model = self._model
-        groups = len(model.triangles) // 1164  # fine triangles of each triangle of the control mesh, in its order
-        group = np.arange(len(model.triangles)) // groups
-        face, eyes = model.triangles[group < 852], model.triangles[group >= 852 + 216]
+        face, eyes = _face_and_eyes(model)
         self.poses = MouthPoses(model, self.identity)
         self._rest = self._face(self.poses.rest, 0.0)
         albedo = _symmetric(model, model.texture(self.skin_tone))
@@ -352,7 +351,7 @@ class Speaker:
         steps = world.shape[1]
         cover = np.full(steps, 0.75, np.float32)
         cover[:2], cover[-2:] = (0.12, 0.5), (0.5, 0.1)
-        hair.draw_strands(image, depth, self._project(world), colours, cover, 0.0085 * self._focal / 10, 0.012)
+        hair.draw_strands(image, depth, self._project(world), colours, cover, 0.0095 * self._focal / 10, 0.012)
 
 
 def pictures(speaker: Speaker, script: Script) -> Iterator[np.ndarray]:
@@ -365,6 +364,17 @@ def pictures(speaker: Speaker, script: Script) -> Iterator[np.ndarray]:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+
+
+def _face_and_eyes(model: FaceModel) -> tuple[np.ndarray, np.ndarray]:
+    """Triangles of the face, and those that fill its eyes; the skirt around the face is left out.
+
+    Subdivision keeps the order of the control mesh: face, skirt, eyes.
+    """
+    face, skirt = len(topo.tessellation()), 2 * len(topo.FACE_OVAL) * len(SKIRT_RADII)
+    eyes = 3 * (len(topo.RIGHT_EYE) + len(topo.LEFT_EYE))
+    group = np.arange(len(model.triangles)) // (len(model.triangles) // (face + skirt + eyes))
+    return model.triangles[group < face], model.triangles[group >= face + skirt]
 
 
 def _mirror(model: FaceModel) -> np.ndarray:
