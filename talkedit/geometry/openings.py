@@ -15,6 +15,10 @@ from talkedit.track import topology as topo
 
 # Inner-lip opening over the outer-eye distance: below SHUT lips count as closed, from OPEN on as open.
 SHUT, OPEN = 0.012, 0.075
+# Of the opening an emotion asks for, the share that is granted to an open mouth: the rest is the actors' loudness.
+OPENING_SHARE = 0.6
+# How far lids may close or widen at most.
+LID_RANGE = (0.6, 1.5)
 LIP_REACH = {"upper": 0.10, "lower": 0.17}
 LID_REACH = 0.055
 _RIGHT_LIDS = np.array([[246, 7], [161, 163], [160, 144], [159, 145], [158, 153], [157, 154], [173, 155]])
@@ -84,7 +88,7 @@ class Openings:
         wish = self.lip_gaps(delta)
         gate = max(float(smoothstep(opening, SHUT, OPEN)), part)
         typical = 0.12 * self._eye
-        target = np.where(wish > 0, gaps + gate * wish, gaps * np.maximum(1 + wish / typical, 0.6))
+        target = np.where(wish > 0, gaps + OPENING_SHARE * gate * wish, gaps * np.maximum(1 + wish / typical, 0.6))
         change = (target - gaps) - wish
         # Each lip takes back what it brought in, so that the line between closed lips stays where it was and a smile
         # is made by the corners.
@@ -112,7 +116,7 @@ class Openings:
             gaps = np.maximum(source[pairs[:, 0], 1] - source[pairs[:, 1], 1], 0)
             wish = delta[pairs[:, 0], 1] - delta[pairs[:, 1], 1]
             # One factor an eye keeps the lid's curve; the emotion's wish is measured where lids are widest.
-            factor = np.clip(1 + wish[2:5].mean() / max(ref, 0.03), 0.45, 1.5)
+            factor = np.clip(1 + wish[2:5].mean() / max(ref, 0.03), *LID_RANGE)
             change = gaps * (factor - 1) - wish
             share = 0.75  # the upper lid does most of the work
             out[:, 1] += up @ (share * change) - low @ ((1 - share) * change)

@@ -36,9 +36,21 @@ OWN = 0.3
 # The share of an emotion's frames that "full intensity" is learned from.
 STRONG = 0.25
 MOUTH_OPENING = ("surprised",)
+# The tracker's mesh is a regression with a prior: it follows brows and lip corners only part of the way (the textures
+# show brows that have moved further than their landmarks). Directions are scaled back up by this much.
+REACH = 1.4
 # One-sided by nature: never mirrored.
 ONE_SIDED = ("contempt",)
 FEATURE_SIZE = 32
+
+
+def _silent() -> np.ndarray:
+    """(468, 1) weights of the landmarks that speech does not move: frames are ranked by these."""
+    weights = np.ones((topo.LANDMARKS, 1), np.float32)
+    weights[np.r_[topo.OUTER_LIPS, topo.INNER_LIPS, topo.FACE_OVAL[12:25]]] = 0
+    weights[np.r_[topo.LIP_CORNERS_OUTER, topo.LIP_CORNERS_INNER]] = 1
+    weights[np.r_[topo.LEFT_BROW, topo.RIGHT_BROW]] = 2
+    return weights
 
 
 @dataclass
@@ -76,7 +88,7 @@ class _Group:
         wrong labels are weak looks.
         """
         x = np.array(self.points)
-        along = x.mean(0) - neutral.shape()
+        along = (x.mean(0) - neutral.shape()) * _silent()
         score = np.tensordot(x, along, axes=2)
         chosen = np.flatnonzero(score >= np.quantile(score, 1 - share))
         pick = chosen.tolist()
@@ -178,6 +190,10 @@ def edit_mask(model: FaceModel, template: UvTemplate) -> np.ndarray:
     top, chin = topo.FACE_OVAL[[0, 1, 2, 3, 33, 34, 35]], topo.FACE_OVAL[15:22]
     sides = np.setdiff1d(topo.FACE_OVAL, np.r_[top, chin])
     weight = near(top, 0.06, 0.2) * near(chin, 0.04, 0.18) * near(sides, 0.16, 0.4)
+    # What lies along the brows is mostly other people's brows; between them are the furrows.
+    brows = np.r_[topo.LEFT_BROW, topo.RIGHT_BROW]
+    between = 1 - near(np.array([9, 8, 168, 107, 336]), 0.04, 0.14)
+    weight = weight * np.maximum(0.4 + 0.6 * near(brows, 0.02, 0.09), between)
     # The nose tip's highlight follows the head's turn, not the emotion.
     weight = weight * (0.25 + 0.75 * near(np.array([1, 4, 19, 94, 2]), 0.05, 0.13))
     weight = weight * (0.3 + 0.7 * near(lids, 0.01, 0.05)) * (0.35 + 0.65 * near(lips, 0.01, 0.06))
@@ -223,7 +239,7 @@ def geometry_directions(groups: dict, people: list[str], model: FaceModel) -> np
             d = own.get(p, pooled)
             if emotion not in ONE_SIDED:
                 d = mirrored(d, mirror)
-            mixed = OWN * d + (1 - OWN) * pooled
+            mixed = REACH * (OWN * d + (1 - OWN) * pooled)
             out[n, j] = fitter.expression(model.mean[model.landmark_vertices] + mixed.astype(np.float32)) - zero
     return out
 
