@@ -21,10 +21,10 @@ from talkedit.reconstruct.fit import Fitter
 from talkedit.reconstruct.pose import find_pose
 from talkedit.report import StageClock
 from talkedit.smooth import half_width, smooth_at
-from talkedit.texture.editor import detail_of
+from talkedit.texture.editor import contrast_gain, detail_of
 from talkedit.texture.uv_map import UvTemplate
 from talkedit.track import make_tracker
-from talkedit.track.measures import eye_distance, mouth_opening
+from talkedit.track.measures import eye_distance
 from talkedit.track.steady import steady
 from talkedit.track.store import TrackStore
 from talkedit.types import Frame, Track
@@ -35,8 +35,8 @@ YAW_FADE = (38.0, 58.0)
 # Every so many frames one is unwrapped for the person classifier.
 LOOK_EVERY = 12
 # How far an emotion may open lips that rest closed. Only in pauses: while words are spoken, closed is closed.
-PARTS_LIPS = {"surprised": 0.8, "fear": 0.4}
-PAUSE_SECONDS = 0.3
+PARTS_LIPS = {"surprised": 0.6, "fear": 0.3}
+PAUSE_SECONDS = 0.8
 STEADY_HALF = 2
 
 
@@ -79,6 +79,7 @@ class ClipEditor:
         self._template = UvTemplate(self.model)
         self._store = TrackStore()
         self._features: list[np.ndarray] = []
+        self._contrast: list[float] = []
         self._lids: list[tuple[float, float]] = []
         self._loop = self.model.mouth_loop
         self._last_frame: tuple[int, dict] | None = None
@@ -127,7 +128,9 @@ class ClipEditor:
         if self._store.faces % LOOK_EVERY == 1 and len(self._features) < 200:
             mesh = self.model.position @ track.landmarks[:468]
             luminance = self._template.unwrap(frame.rgb.astype(np.float32) @ LUMINANCE, mesh)
-            self._features.append(self.editors.classifier.features(detail_of(luminance, self._template.inside)))
+            detail = detail_of(luminance, self._template.inside)
+            self._features.append(self.editors.classifier.features(detail))
+            self._contrast.append(contrast_gain(detail, self._template.inside))
 
     def solve(self) -> None:
         """Ends the first pass: identity of the clip, the people it resembles, the open-eye reference.
@@ -154,6 +157,7 @@ class ClipEditor:
             self.notes.append(
                 f"up to {self._most_faces} faces in a frame; one was edited (choose another with --face N)"
             )
+        self._texture_gain = float(np.mean(self._contrast)) if self._contrast else 1.0
         fps = 1 / float(np.median(self._interval)) if self._interval else 25.0
         self._half = half_width(fps) if self.options.smooth else 0
         self._fade_half = half_width(fps, 4)
@@ -190,7 +194,8 @@ class ClipEditor:
             picture = sample(frame.rgb, warp) if geometry else self._rect(frame.rgb, warp).copy()
         if self.options.only != "geometry":
             with self.clock("texture"):
-                multiply_ratio(picture, warp, self.editors.texture.log_ratio(code, self.people))
+                ratio = self.editors.texture.log_ratio(code, self.people)
+                multiply_ratio(picture, warp, ratio * np.float32(self._texture_gain))
         if geometry and self.options.teeth:
             with self.clock("mouth"):
                 fill_mouth(
@@ -239,7 +244,6 @@ class ClipEditor:
                 "pose": pose,
                 "points": points,
                 "expression": self._fitter.expression(points),
-                "opening": mouth_opening(landmarks),
                 "pause": self._pause(index),
                 "mesh": self.model.position @ landmarks[:468],
                 "eye": eye_distance(landmarks),
@@ -262,7 +266,7 @@ class ClipEditor:
         rows = self.model.landmark_vertices
         delta = (self.model.exp_basis[rows] @ (edited - beta)).astype(np.float32)
         part = min(float(self._parts @ code), 1.0) * known["pause"]
-        delta = self._openings.lips(known["points"], delta, known["opening"], part)
+        delta = self._openings.lips(known["points"], delta, part)
         delta = self._openings.lids(known["points"], delta, self._reference)
         moved = known["pose"].direction_to_picture(delta)
         return known["mesh"] + self.model.displacement @ moved

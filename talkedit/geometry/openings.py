@@ -1,8 +1,9 @@
 """Speech and blinks survive the edit: the gaps of lips and lids follow the source.
 
 An emotion's direction moves upper and lower lip apart or together by some amount. Added blindly it would open every
-closed mouth and shut the corners of words. So the direction's own gap is taken out and a new one is put in: a share
-of the source's gap, plus the emotion's opening only as far as the source is open already (closed stays closed).
+closed mouth and shut the corners of words. So the direction's own gap is taken out and the source's gap is multiplied
+instead: what is closed stays closed, and the opening keeps its course over time. Only in pauses may an emotion open
+lips on its own.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ from scipy.sparse.csgraph import dijkstra
 
 from talkedit.track import topology as topo
 
-# Inner-lip opening over the outer-eye distance: below SHUT lips count as closed, from OPEN on as open.
-SHUT, OPEN = 0.012, 0.075
-# Of the opening an emotion asks for, the share that is granted to an open mouth: the rest is the actors' loudness.
-OPENING_SHARE = 0.6
+# Inner-lip gap of ordinary speech over the outer-eye distance: a gap of this size grows by what the emotion asks for.
+SPOKEN = 0.12
+# How far gaps may shrink or grow at most.
+LIP_RANGE = (0.7, 2.1)
 # How far lids may close or widen at most.
-LID_RANGE = (0.6, 1.5)
+LID_RANGE = (0.55, 1.5)
 LIP_REACH = {"upper": 0.10, "lower": 0.17}
 LID_REACH = 0.055
 _RIGHT_LIDS = np.array([[246, 7], [161, 163], [160, 144], [159, 145], [158, 153], [157, 154], [173, 155]])
@@ -72,13 +73,12 @@ class Openings:
         """(9,) vertical inner-lip gaps of (468, 3) landmarks in the model's frame."""
         return points[self._lips[0], 1] - points[self._lips[1], 1]
 
-    def lips(self, source: np.ndarray, delta: np.ndarray, opening: float, part: float = 0.0) -> np.ndarray:
+    def lips(self, source: np.ndarray, delta: np.ndarray, part: float = 0.0) -> np.ndarray:
         """Constrains the lips.
 
         Args:
             source: (468, 3) tracked landmarks in the model's frame.
             delta: (468, 3) what the edit adds.
-            opening: the source's inner-lip opening over the eye distance.
             part: 0..1, how far the emotion may open lips that the source keeps closed.
 
         Returns:
@@ -86,9 +86,8 @@ class Openings:
         """
         gaps = np.maximum(self.lip_gaps(source), 0)
         wish = self.lip_gaps(delta)
-        gate = max(float(smoothstep(opening, SHUT, OPEN)), part)
-        typical = 0.12 * self._eye
-        target = np.where(wish > 0, gaps + OPENING_SHARE * gate * wish, gaps * np.maximum(1 + wish / typical, 0.6))
+        factor = np.clip(1 + wish / (SPOKEN * self._eye), *LIP_RANGE)
+        target = np.maximum(gaps * factor, gaps + part * np.maximum(wish, 0))
         change = (target - gaps) - wish
         # Each lip takes back what it brought in, so that the line between closed lips stays where it was and a smile
         # is made by the corners.

@@ -64,8 +64,8 @@ def fill_mouth(
         return  # the source's own pixels are already right
 
     gx, gy = np.meshgrid(np.arange(x0, x1, dtype=np.float32), np.arange(y0, y1, dtype=np.float32))
-    shrink = -max(1.0, 0.008 * eye)
-    known = _polygon(s_loop, shape, grow=shrink) if gap > 0.02 * eye else np.zeros(shape, np.float32)
+    # A little of the lips' inner rim may come along: it belongs there, and hides where the rows end.
+    known = _polygon(s_loop, shape, grow=max(1.0, 0.012 * eye)) if gap > 0.02 * eye else np.zeros(shape, np.float32)
     s_depth = _depth(gx - corner[0], gy - corner[1], s_loop)
     split = _split(frame[y0:y1, x0:x1], known, s_depth)
     feather = max(0.6, 0.008 * eye)

@@ -36,6 +36,22 @@ class LinearTextureEditor:
         return (LIMIT * np.tanh(raw / LIMIT)).astype(np.float32)
 
 
+# Contrast of skin detail (standard deviation of log luminance, finer than 10 texels of 256) of the training people.
+TYPICAL_CONTRAST = 0.12
+
+
+def contrast_gain(detail: np.ndarray, inside: np.ndarray) -> float:
+    """How strongly wrinkles show in this speaker's light and lens, against the training people: 0.6 to 1.15.
+
+    Soft light or a soft lens flattens everything on the skin, so new wrinkles must be as flat.
+    """
+    fine = detail - cv2.GaussianBlur(detail, (0, 0), 10 * detail.shape[0] / 256)
+    quarter = detail.shape[0] // 5
+    middle = np.zeros_like(inside)
+    middle[quarter:-quarter, quarter:-quarter] = inside[quarter:-quarter, quarter:-quarter]
+    return float(np.clip(fine[middle].std() / TYPICAL_CONTRAST, 0.6, 1.15))
+
+
 @dataclass(frozen=True)
 class PersonClassifier:
     """f of Eq. 4: which training person a face looks like, from a small, light-free luminance texture.

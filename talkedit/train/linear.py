@@ -38,7 +38,9 @@ STRONG = 0.25
 MOUTH_OPENING = ("surprised",)
 # The tracker's mesh is a regression with a prior: it follows brows and lip corners only part of the way (the textures
 # show brows that have moved further than their landmarks). Directions are scaled back up by this much.
-REACH = 1.4
+REACH = 1.45
+# Emotions that only a few actors show are learned with more of the actors in them: they are held back.
+FEW = 0.75
 # One-sided by nature: never mirrored.
 ONE_SIDED = ("contempt",)
 FEATURE_SIZE = 32
@@ -193,7 +195,7 @@ def edit_mask(model: FaceModel, template: UvTemplate) -> np.ndarray:
     # What lies along the brows is mostly other people's brows; between them are the furrows.
     brows = np.r_[topo.LEFT_BROW, topo.RIGHT_BROW]
     between = 1 - near(np.array([9, 8, 168, 107, 336]), 0.04, 0.14)
-    weight = weight * np.maximum(0.4 + 0.6 * near(brows, 0.02, 0.09), between)
+    weight = weight * np.maximum(0.55 + 0.45 * near(brows, 0.02, 0.09), between)
     # The nose tip's highlight follows the head's turn, not the emotion.
     weight = weight * (0.25 + 0.75 * near(np.array([1, 4, 19, 94, 2]), 0.05, 0.13))
     weight = weight * (0.3 + 0.7 * near(lids, 0.01, 0.05)) * (0.35 + 0.65 * near(lips, 0.01, 0.06))
@@ -202,11 +204,14 @@ def edit_mask(model: FaceModel, template: UvTemplate) -> np.ndarray:
     return cv2.GaussianBlur(mask, (0, 0), 1.0)
 
 
-def pool(deltas: list[np.ndarray], weights: list[float]) -> np.ndarray:
-    """Weighted mean, brought back to the people's own mean strength (averaging unlike looks weakens them)."""
+def pool(deltas: list[np.ndarray], weights: list[float], lift: float) -> np.ndarray:
+    """Weighted mean, brought back towards the people's own mean strength (averaging unlike looks weakens them).
+
+    At most by ``lift``: where people disagree, the mean is weak because little of it is the emotion.
+    """
     mean = np.average(deltas, axis=0, weights=weights)
     strength = np.average([np.linalg.norm(d) for d in deltas], weights=weights)
-    return mean * min(strength / max(np.linalg.norm(mean), 1e-9), 1.6)
+    return mean * min(strength / max(np.linalg.norm(mean), 1e-9), lift)
 
 
 def geometry_directions(groups: dict, people: list[str], model: FaceModel) -> np.ndarray:
@@ -227,19 +232,21 @@ def geometry_directions(groups: dict, people: list[str], model: FaceModel) -> np
     for j, emotion in enumerate(EMOTIONS):
         own = {p: delta(p, emotion) for p in people if (p, emotion) in groups}
         deltas, weights = list(own.values()), [1.0] * len(own)
+        trust = FEW
         for crowd, most in (("faces_open", 2.0), ("london", 1.0)):
             count = groups[crowd, emotion].count if (crowd, emotion) in groups else 0
             if count >= 60:
                 deltas.append(delta(crowd, emotion))
                 weights.append(min(count / 60, most))
+                trust = 1.0
         if emotion not in ONE_SIDED:
             deltas = [mirrored(d, mirror) for d in deltas]
-        pooled = pool(deltas, weights)
+        pooled = pool(deltas, weights, lift=1.25)
         for n, p in enumerate(people):
             d = own.get(p, pooled)
             if emotion not in ONE_SIDED:
                 d = mirrored(d, mirror)
-            mixed = REACH * (OWN * d + (1 - OWN) * pooled)
+            mixed = REACH * trust * (OWN * d + (1 - OWN) * pooled)
             out[n, j] = fitter.expression(model.mean[model.landmark_vertices] + mixed.astype(np.float32)) - zero
     return out
 
@@ -264,16 +271,18 @@ def texture_directions(
     for j, emotion in enumerate(EMOTIONS):
         own = {p: delta(p, emotion) for p in people if (p, emotion) in groups}
         deltas, weights = list(own.values()), [1.0] * len(own)
+        trust = FEW
         count = groups["faces_open", emotion].count if ("faces_open", emotion) in groups else 0
         if count >= 60:
             deltas.append(delta("faces_open", emotion))
             weights.append(min(count / 80, 2.0))
+            trust = 1.0
         if emotion == "happy" and ("london", emotion) in groups:
             deltas.append(delta("london", emotion))
             weights.append(1.0)
-        pooled = pool(deltas, weights)
+        pooled = pool(deltas, weights, lift=1.6)
         for n, p in enumerate(people):
-            out[n, j] = OWN * own.get(p, pooled) + (1 - OWN) * pooled
+            out[n, j] = trust * (OWN * own.get(p, pooled) + (1 - OWN) * pooled)
     return out
 
 
