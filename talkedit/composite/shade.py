@@ -8,8 +8,13 @@ import numpy as np
 from talkedit.composite.warp import Warp
 
 
+# Skin in shadow turns warmer, not grey: red falls less than blue for the same change of luminance (light that
+# scatters inside the skin comes back red). The luminance-weighted mean of the three is 1.
+CHANNEL_SHARE = (0.9, 1.02, 1.15)
+
+
 def multiply_ratio(picture: np.ndarray, warp: Warp, log_ratio: np.ndarray) -> None:
-    """Multiplies a rectangle by exp(log ratio), in place; colour is kept, only light changes.
+    """Multiplies a rectangle by exp(log ratio), in place.
 
     Args:
         picture: (h, w, 3) uint8.
@@ -25,7 +30,8 @@ def multiply_ratio(picture: np.ndarray, warp: Warp, log_ratio: np.ndarray) -> No
         return
     rows, cols = np.flatnonzero(touched.any(1)), np.flatnonzero(touched.any(0))
     rect = np.s_[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
-    gain = np.exp(change[rect])
-    for c in range(3):
+    change = change[rect]
+    for c, share in enumerate(CHANNEL_SHARE):
         channel = picture[rect][..., c]
+        gain = cv2.exp(change * np.float32(share))
         picture[rect][..., c] = cv2.multiply(channel.astype(np.float32), gain, dtype=cv2.CV_8U)

@@ -19,7 +19,7 @@ SPOKEN = 0.12
 # How far gaps may shrink or grow at most.
 LIP_RANGE = (0.7, 2.1)
 # How far lids may close or widen at most.
-LID_RANGE = (0.55, 1.5)
+LID_RANGE = (0.62, 1.5)
 LIP_REACH = {"upper": 0.10, "lower": 0.17}
 LID_REACH = 0.055
 _RIGHT_LIDS = np.array([[246, 7], [161, 163], [160, 144], [159, 145], [158, 153], [157, 154], [173, 155]])

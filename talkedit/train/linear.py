@@ -191,7 +191,7 @@ def edit_mask(model: FaceModel, template: UvTemplate) -> np.ndarray:
     lips = np.r_[topo.OUTER_LIPS, topo.INNER_LIPS]
     top, chin = topo.FACE_OVAL[[0, 1, 2, 3, 33, 34, 35]], topo.FACE_OVAL[15:22]
     sides = np.setdiff1d(topo.FACE_OVAL, np.r_[top, chin])
-    weight = near(top, 0.06, 0.2) * near(chin, 0.04, 0.18) * near(sides, 0.16, 0.4)
+    weight = near(top, 0.06, 0.2) * near(chin, 0.04, 0.18) * near(sides, 0.2, 0.46)
     # What lies along the brows is mostly other people's brows; between them are the furrows.
     brows = np.r_[topo.LEFT_BROW, topo.RIGHT_BROW]
     between = 1 - near(np.array([9, 8, 168, 107, 336]), 0.04, 0.14)
@@ -264,8 +264,8 @@ def texture_directions(
         d = groups[owner, emotion].strongest(neutral, STRONG).detail() - neutral.detail()
         if emotion not in ONE_SIDED:
             d = (d + cv2.remap(d, mirror[..., 0], mirror[..., 1], cv2.INTER_LINEAR)) / 2
-        else:  # no mirror image averages the light of the studio out of it, so it keeps fine detail only
-            d = d - cv2.GaussianBlur(d, (0, 0), 12)
+        if ("faces_open", emotion) not in groups or groups["faces_open", emotion].count < 60:
+            d = d - cv2.GaussianBlur(d, (0, 0), 16)  # too few people to average the studio's light out of it
         return cv2.GaussianBlur(d, (0, 0), 1.6) * mask
 
     for j, emotion in enumerate(EMOTIONS):
