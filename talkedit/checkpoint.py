@@ -29,6 +29,8 @@ def save_linear(path: Path, editors: LinearEditors) -> None:
     """Writes the file (texture maps as float16)."""
     tensors = {
         "geometry.directions": editors.geometry.directions.astype(np.float32),
+        "geometry.openings": editors.geometry.openings.astype(np.float32),
+        "geometry.speech": editors.geometry.speech.astype(np.float32),
         "texture.directions": editors.texture.directions.astype(np.float16),
         "classifier.weight": editors.classifier.weight.astype(np.float32),
         "classifier.bias": editors.classifier.bias.astype(np.float32),
@@ -48,7 +50,7 @@ def load_linear(path: Path) -> LinearEditors:
             people = tuple(json.loads((f.metadata() or {}).get("people", "[]")))
         size = round(t["classifier.weight"].shape[1] ** 0.5)
         return LinearEditors(
-            LinearGeometryEditor(t["geometry.directions"]),
+            LinearGeometryEditor(t["geometry.directions"], t["geometry.openings"], t["geometry.speech"]),
             LinearTextureEditor(t["texture.directions"].astype(np.float32)),
             PersonClassifier(t["classifier.weight"], t["classifier.bias"], size),
             people,

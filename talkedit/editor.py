@@ -266,7 +266,9 @@ class ClipEditor:
         rows = self.model.landmark_vertices
         delta = (self.model.exp_basis[rows] @ (edited - beta)).astype(np.float32)
         part = min(float(self._parts @ code), 1.0) * known["pause"]
-        delta = self._openings.lips(known["points"], delta, part)
+        geometry = self.editors.geometry
+        wish = geometry.opening(code, self.people)
+        delta = self._openings.lips(known["points"], delta, geometry.speech, wish, part)
         delta = self._openings.lids(known["points"], delta, self._reference)
         moved = known["pose"].direction_to_picture(delta)
         return known["mesh"] + self.model.displacement @ moved

@@ -21,8 +21,13 @@ class GeometryEditor(Protocol):
             people: (N,) weights of the training people, summing to 1 (Eq. 4).
 
         Returns:
-            (64,) edited expression coefficients; equal to ``expression`` for a zero code.
+            (64,) edited expression coefficients; equal to ``expression`` for a zero code. The lips' opening is not
+            part of it: see ``opening``.
         """
+        ...
+
+    def opening(self, code: np.ndarray, people: np.ndarray) -> float:
+        """How far the emotion would open the lips of a talking mouth, model units; negative closes them."""
         ...
 
 
@@ -31,12 +36,20 @@ class LinearGeometryEditor:
     """β′ = β + Σ_j e_j Σ_v p_v d_jv: directions of people mixed by the person weights (Eqs. 3-5 in expression space).
 
     Attributes:
-        directions: (N, 7, 64) float32, emotional minus neutral at the strongest intensity.
+        directions: (N, 7, 64) float32, emotional minus neutral at the strongest intensity and equal lip opening.
+        openings: (N, 7) float32, change of the inner-lip gap, model units.
+        speech: (468, 3) float32, landmark displacement when words open the lips by one model unit.
     """
 
     directions: np.ndarray
+    openings: np.ndarray
+    speech: np.ndarray
 
     def edit(self, identity: np.ndarray, expression: np.ndarray, code: np.ndarray, people: np.ndarray) -> np.ndarray:
         """See :class:`GeometryEditor`; identity and expression do not matter to a linear editor."""
         del identity
         return expression + np.einsum("n,j,njk->k", people, code, self.directions).astype(np.float32)
+
+    def opening(self, code: np.ndarray, people: np.ndarray) -> float:
+        """See :class:`GeometryEditor`."""
+        return float(people @ self.openings @ code)

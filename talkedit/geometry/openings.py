@@ -18,6 +18,8 @@ from talkedit.track import topology as topo
 SPOKEN = 0.12
 # How far gaps may shrink or grow at most.
 LIP_RANGE = (0.7, 2.1)
+# An emotion adds nothing to a gap of WIDEST, and less and less over the last ROOM before it.
+WIDEST, ROOM = 0.36, 0.22
 # How far lids may close or widen at most.
 LID_RANGE = (0.62, 1.5)
 LIP_REACH = {"upper": 0.10, "lower": 0.17}
@@ -73,28 +75,37 @@ class Openings:
         """(9,) vertical inner-lip gaps of (468, 3) landmarks in the model's frame."""
         return points[self._lips[0], 1] - points[self._lips[1], 1]
 
-    def lips(self, source: np.ndarray, delta: np.ndarray, part: float = 0.0) -> np.ndarray:
-        """Constrains the lips.
+    def lips(self, source: np.ndarray, delta: np.ndarray, speech: np.ndarray, wish: float, part: float) -> np.ndarray:
+        """Opens the mouth as an emotion wants, in the way words do, and holds the lips to the result.
 
         Args:
             source: (468, 3) tracked landmarks in the model's frame.
-            delta: (468, 3) what the edit adds.
-            part: 0..1, how far the emotion may open lips that the source keeps closed.
+            delta: (468, 3) what the edit adds; its own change of the gap is taken out.
+            speech: (468, 3) displacement when words open the lips by one model unit.
+            wish: how far the emotion opens a talking mouth, model units.
+            part: 0..1, how far it may open lips that the source keeps closed.
 
         Returns:
             (468, 3) constrained delta.
         """
         gaps = np.maximum(self.lip_gaps(source), 0)
-        wish = self.lip_gaps(delta)
-        factor = np.clip(1 + wish / (SPOKEN * self._eye), *LIP_RANGE)
-        target = np.maximum(gaps * factor, gaps + part * np.maximum(wish, 0))
-        change = (target - gaps) - wish
+        middle = float(gaps[len(gaps) // 2])
+        factor = float(np.clip(1 + wish / (SPOKEN * self._eye), *LIP_RANGE))
+        if wish > 0:  # what is open already opens less
+            factor = 1 + (min(factor - 1, wish / max(middle, 1e-6))) * float(
+                np.clip((WIDEST - middle / self._eye) / ROOM, 0, 1)
+            )
+        opened = max(middle * (factor - 1), part * max(wish, 0.0)) if wish > 0 else middle * (factor - 1)
+        out = delta + speech * np.float32(opened)
+        # Every pair along the lips: the same factor, or the shape that words give to lips that part.
+        profile = self.lip_gaps(speech)
+        target = np.maximum(gaps * factor, gaps + np.maximum(part * wish, 0) * profile)
+        change = (target - gaps) - self.lip_gaps(out)
         # Each lip takes back what it brought in, so that the line between closed lips stays where it was and a smile
         # is made by the corners.
-        rise = np.maximum(delta[self._lips[0], 1], 0) + 1e-4
-        drop = np.maximum(-delta[self._lips[1], 1], 0) + 1e-4
+        rise = np.maximum(out[self._lips[0], 1] * np.sign(-change), 0) + 1e-4
+        drop = np.maximum(-out[self._lips[1], 1] * np.sign(-change), 0) + 1e-4
         upper = rise / (rise + drop)
-        out = delta.copy()
         out[:, 1] += self._lip_spread[0] @ (upper * change)
         out[:, 1] -= self._lip_spread[1] @ ((1 - upper) * change)
         return out

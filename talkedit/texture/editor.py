@@ -37,11 +37,11 @@ class LinearTextureEditor:
 
 
 # Contrast of skin detail (standard deviation of log luminance, finer than 10 texels of 256) of the training people.
-TYPICAL_CONTRAST = 0.12
+TYPICAL_CONTRAST = 0.145
 
 
 def contrast_gain(detail: np.ndarray, inside: np.ndarray) -> float:
-    """How strongly wrinkles show in this speaker's light and lens, against the training people: 0.6 to 1.15.
+    """How strongly wrinkles show in this speaker's light and lens, against the training people: 0.6 to 1.
 
     Soft light or a soft lens flattens everything on the skin, so new wrinkles must be as flat.
     """
@@ -49,7 +49,7 @@ def contrast_gain(detail: np.ndarray, inside: np.ndarray) -> float:
     quarter = detail.shape[0] // 5
     middle = np.zeros_like(inside)
     middle[quarter:-quarter, quarter:-quarter] = inside[quarter:-quarter, quarter:-quarter]
-    return float(np.clip(fine[middle].std() / TYPICAL_CONTRAST, 0.6, 1.15))
+    return float(np.clip(fine[middle].std() / TYPICAL_CONTRAST, 0.6, 1.0))
 
 
 @dataclass(frozen=True)

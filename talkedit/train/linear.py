@@ -27,7 +27,7 @@ from talkedit.reconstruct.pose import Pose, find_pose
 from talkedit.texture.editor import LinearTextureEditor, PersonClassifier, detail_of
 from talkedit.texture.uv_map import UvTemplate
 from talkedit.track import topology as topo
-from talkedit.track.measures import mouth_opening, yaw_degrees
+from talkedit.track.measures import yaw_degrees
 from talkedit.train.face_model import mirror_map
 
 LUMINANCE = np.float32([0.299, 0.587, 0.114])
@@ -35,12 +35,11 @@ LUMINANCE = np.float32([0.299, 0.587, 0.114])
 OWN = 0.3
 # The share of an emotion's frames that "full intensity" is learned from.
 STRONG = 0.25
-MOUTH_OPENING = ("surprised",)
 # The tracker's mesh is a regression with a prior: it follows brows and lip corners only part of the way (the textures
 # show brows that have moved further than their landmarks). Directions are scaled back up by this much.
-REACH = 1.45
+REACH = 1.55
 # Emotions that only a few actors show are learned with more of the actors in them: they are held back.
-FEW = 0.75
+FEW = 0.7
 # One-sided by nature: never mirrored.
 ONE_SIDED = ("contempt",)
 FEATURE_SIZE = 32
@@ -60,22 +59,17 @@ class _Group:
     """Frames of one person (or one crowd of single pictures) in one emotion."""
 
     points: list[np.ndarray] = field(default_factory=list)
-    opening: list[float] = field(default_factory=list)
     details: list[np.ndarray] = field(default_factory=list)
     turns: list[np.ndarray] = field(default_factory=list)
 
-    def add(self, points: np.ndarray, opening: float, detail: np.ndarray, turn: np.ndarray) -> None:
+    def add(self, points: np.ndarray, detail: np.ndarray, turn: np.ndarray) -> None:
         self.points.append(points)
-        self.opening.append(opening)
         self.details.append(detail.astype(np.float16))
         self.turns.append(turn)
 
     @property
     def count(self) -> int:
         return len(self.points)
-
-    def mean_opening(self) -> float:
-        return float(np.mean(self.opening))
 
     def shape(self) -> np.ndarray:
         return np.mean(self.points, axis=0)
@@ -94,17 +88,26 @@ class _Group:
         score = np.tensordot(x, along, axes=2)
         chosen = np.flatnonzero(score >= np.quantile(score, 1 - share))
         pick = chosen.tolist()
-        return _Group(*([values[i] for i in pick] for values in (self.points, self.opening, self.details, self.turns)))
+        return _Group(*([values[i] for i in pick] for values in (self.points, self.details, self.turns)))
 
-    def speech(self) -> np.ndarray:
-        """(468, 3) how the landmarks depend on the lips' opening: damped linear regression over the frames."""
-        x, o = np.array(self.points), np.array(self.opening)
-        z = o - o.mean()
-        return np.tensordot(z, x - x.mean(0), axes=1) / ((z**2).sum() + 1e-4 * len(z))
+    def speech(self) -> tuple[np.ndarray, float]:
+        """(468, 3) covariance of the landmarks with the inner-lip gap over the frames, and the gap's variance."""
+        x = np.array(self.points)
+        z = lip_gap(x)
+        z = z - z.mean()
+        return np.tensordot(z, x - x.mean(0), axes=1), float((z**2).sum())
 
-    def at_opening(self, opening: float, speech: np.ndarray) -> np.ndarray:
-        """Mean landmarks as they would be at a lip opening."""
-        return self.shape() + speech * np.clip(opening - self.mean_opening(), -0.15, 0.15)
+
+def lip_gap(points: np.ndarray) -> np.ndarray:
+    """(...) inner-lip gap at the mid-line of (..., 468, 3) landmarks in the model's frame."""
+    return points[..., 13, 1] - points[..., 14, 1]
+
+
+def speech_direction(groups: dict, people: list[str], mirror: np.ndarray) -> np.ndarray:
+    """(468, 3) how a face moves when words open the lips by one unit, over all clips: jaw, chin, cheeks, corners."""
+    sums = [g.speech() for (owner, _), g in groups.items() if owner in people]
+    total = mirrored(sum(c for c, _ in sums) / sum(v for _, v in sums), mirror)
+    return (total / lip_gap(total)).astype(np.float32)
 
 
 def gather(collection: Collection, model: FaceModel, leave_out: set[str]) -> tuple[dict, list, UvTemplate]:
@@ -129,7 +132,7 @@ def gather(collection: Collection, model: FaceModel, leave_out: set[str]) -> tup
             texture = template.unwrap(picture.astype(np.float32) @ LUMINANCE, model.position @ rows[i, :468])
             detail = detail_of(texture, template.inside)
             owner = s.person if s.source == "mead" else s.source
-            groups[owner, s.emotion].add(points, mouth_opening(rows[i]), detail, turn_of(pose))
+            groups[owner, s.emotion].add(points, detail, turn_of(pose))
             if s.source == "mead":
                 faces.append((s.person, detail))
     return dict(groups), faces, template
@@ -214,41 +217,44 @@ def pool(deltas: list[np.ndarray], weights: list[float], lift: float) -> np.ndar
     return mean * min(strength / max(np.linalg.norm(mean), 1e-9), lift)
 
 
-def geometry_directions(groups: dict, people: list[str], model: FaceModel) -> np.ndarray:
-    """(N, 7, 64) directions with speech taken out, but for the emotions whose open mouth is the look itself."""
-    mirror = mirror_map(model.mean[model.landmark_vertices])
+def geometry_editor(groups: dict, people: list[str], model: FaceModel) -> LinearGeometryEditor:
+    """Directions with speech taken out: all faces are compared at the same opening of the lips.
+
+    What an emotion does to the opening itself is kept apart, as one number.
+    """
+    mean = model.mean[model.landmark_vertices]
+    mirror = mirror_map(mean)
     fitter = Fitter(model)
-    out = np.zeros((len(people), len(EMOTIONS), model.exp_basis.shape[2]), np.float32)
+    speech = speech_direction(groups, people, mirror)
+    directions = np.zeros((len(people), len(EMOTIONS), model.exp_basis.shape[2]), np.float32)
+    opening = np.zeros((len(people), len(EMOTIONS)), np.float32)
 
-    def delta(owner: str, emotion: str) -> np.ndarray:
-        neutral, acted = groups[owner, "neutral"], groups[owner, emotion]
-        strong = acted.strongest(neutral, STRONG)
-        if emotion in MOUTH_OPENING:
-            return strong.shape() - neutral.shape()
-        return strong.at_opening(neutral.mean_opening(), acted.speech()) - neutral.shape()
+    def delta(owner: str, emotion: str) -> tuple[np.ndarray, float]:
+        neutral = groups[owner, "neutral"]
+        raw = groups[owner, emotion].strongest(neutral, STRONG).shape() - neutral.shape()
+        gap = float(lip_gap(raw))
+        raw = raw - speech * np.float32(gap)
+        return (raw if emotion in ONE_SIDED else mirrored(raw, mirror)), gap
 
-    base = np.zeros((468, 3), np.float32)
-    zero = fitter.expression(base + model.mean[model.landmark_vertices])
+    zero = fitter.expression(mean)
     for j, emotion in enumerate(EMOTIONS):
         own = {p: delta(p, emotion) for p in people if (p, emotion) in groups}
-        deltas, weights = list(own.values()), [1.0] * len(own)
+        found, weights = list(own.values()), [1.0] * len(own)
         trust = FEW
         for crowd, most in (("faces_open", 2.0), ("london", 1.0)):
             count = groups[crowd, emotion].count if (crowd, emotion) in groups else 0
             if count >= 60:
-                deltas.append(delta(crowd, emotion))
+                found.append(delta(crowd, emotion))
                 weights.append(min(count / 60, most))
                 trust = 1.0
-        if emotion not in ONE_SIDED:
-            deltas = [mirrored(d, mirror) for d in deltas]
-        pooled = pool(deltas, weights, lift=1.25)
+        pooled = pool([d for d, _ in found], weights, lift=1.25)
+        gap = float(np.average([g for _, g in found], weights=weights))
         for n, p in enumerate(people):
-            d = own.get(p, pooled)
-            if emotion not in ONE_SIDED:
-                d = mirrored(d, mirror)
+            d, g = own.get(p, (pooled, gap))
             mixed = REACH * trust * (OWN * d + (1 - OWN) * pooled)
-            out[n, j] = fitter.expression(model.mean[model.landmark_vertices] + mixed.astype(np.float32)) - zero
-    return out
+            directions[n, j] = fitter.expression(mean + mixed.astype(np.float32)) - zero
+            opening[n, j] = OWN * g + (1 - OWN) * gap
+    return LinearGeometryEditor(directions, opening, speech)
 
 
 def texture_directions(
@@ -327,7 +333,7 @@ def main(argv: list[str] | None = None) -> int:
     remove_pose(groups)
     people = sorted(o for o, e in groups if e == "neutral" and all((o, x) in groups for x in EMOTIONS) and o[0] in "MW")
     editors = LinearEditors(
-        LinearGeometryEditor(geometry_directions(groups, people, model)),
+        geometry_editor(groups, people, model),
         LinearTextureEditor(texture_directions(groups, people, model, template)),
         train_classifier(faces, people),
         tuple(people),
