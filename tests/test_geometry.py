@@ -1,0 +1,294 @@
+"""The linear geometry editor and the rules that keep speech and blinks, on the checkpoint that ships."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from talkedit import resources
+from talkedit.checkpoint import LinearEditors, load_linear
+from talkedit.editor import load_face_model
+from talkedit.emotions import EMOTIONS, code
+from talkedit.facemodel.model import FaceModel
+from talkedit.geometry.editor import LinearGeometryEditor
+from talkedit.geometry.openings import LID_RANGE, LIP_RANGE, ROOM, SPOKEN, WIDEST, Openings, smoothstep
+from talkedit.track.topology import LEFT_EYE, LIP_CORNERS_INNER, LIP_PAIRS, RIGHT_EYE
+
+UPPER, LOWER = LIP_PAIRS.T
+RIGHT_LIDS = np.array([[160, 144], [159, 145], [158, 153]])
+LEFT_LIDS = np.array([[387, 373], [386, 374], [385, 380]])
+REFERENCE = (0.075, 0.075)
+
+
+@cache
+def model() -> FaceModel:
+    return load_face_model("open")
+
+
+@cache
+def editors() -> LinearEditors:
+    return load_linear(resources.find("checkpoints", "linear_editor.safetensors"))
+
+
+@cache
+def openings() -> Openings:
+    return Openings(mean())
+
+
+def mean() -> np.ndarray:
+    return model().mean[:468]
+
+
+def speech() -> np.ndarray:
+    return editors().geometry.speech
+
+
+def people() -> np.ndarray:
+    n = len(editors().people)
+    return np.full(n, 1 / n, np.float32)
+
+
+def eye() -> float:
+    return float(np.linalg.norm(mean()[33] - mean()[263]))
+
+
+def talking(opening: float) -> np.ndarray:
+    """The mean face with its lips closed along their middle line, then opened as words open them."""
+    face = mean().copy()
+    line = (face[UPPER, 1] + face[LOWER, 1]) / 2
+    face[UPPER, 1] = face[LOWER, 1] = line
+    return face + speech() * np.float32(opening)
+
+
+def gaps(face: np.ndarray) -> np.ndarray:
+    return face[UPPER, 1] - face[LOWER, 1]
+
+
+def lid_gaps(face: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    return face[pairs[:, 0], 1] - face[pairs[:, 1], 1]
+
+
+def direction(emotion: str, intensity: float = 1.0) -> tuple[np.ndarray, float]:
+    """(468, 3) landmark displacement of an emotion, and its wish for the opening."""
+    e = code(emotion, intensity)
+    beta = editors().geometry.edit(np.zeros(80), np.zeros(64, np.float32), e, people())
+    return (model().exp_basis[:468] @ beta).astype(np.float32), editors().geometry.opening(e, people())
+
+
+# -- the linear editor ---------------------------------------------------------------------------------------------
+
+
+def toy(seed: int = 0) -> LinearGeometryEditor:
+    rng = np.random.default_rng(seed)
+    return LinearGeometryEditor(
+        rng.normal(size=(3, 7, 64)).astype(np.float32), rng.normal(size=(3, 7)).astype(np.float32),
+        rng.normal(size=(468, 3)).astype(np.float32),
+    )  # fmt: skip
+
+
+def test_zero_code_changes_nothing() -> None:
+    beta = np.random.default_rng(1).normal(size=64).astype(np.float32)
+    for editor, p in ((toy(), np.float32([0.2, 0.3, 0.5])), (editors().geometry, people())):
+        np.testing.assert_array_equal(editor.edit(np.zeros(80), beta, np.zeros(7, np.float32), p), beta)
+        assert editor.opening(np.zeros(7, np.float32), p) == 0
+
+
+@given(st.integers(0, 10_000), st.floats(0, 1.5), st.floats(0, 1.5))
+@settings(deadline=None, max_examples=40)
+def test_linear_in_the_code_and_mixed_by_person(seed: int, a: float, b: float) -> None:
+    rng = np.random.default_rng(seed)
+    editor, beta = toy(seed), rng.normal(size=64).astype(np.float32)
+    p = rng.dirichlet(np.ones(3))
+    i, j = rng.choice(7, 2, replace=False)
+    e = np.zeros(7)
+    e[i], e[j] = a, b
+    expected, opening = beta.astype(np.float64), 0.0
+    for n in range(3):
+        expected = expected + p[n] * (a * editor.directions[n, i] + b * editor.directions[n, j])
+        opening += p[n] * (a * editor.openings[n, i] + b * editor.openings[n, j])
+    np.testing.assert_allclose(editor.edit(rng.normal(size=80), beta, e, p), expected, atol=1e-5)
+    assert editor.opening(e, p) == pytest.approx(opening, abs=1e-5)
+
+
+def test_the_opening_is_not_part_of_the_shipped_directions() -> None:
+    """Directions are learned at equal opening: the middle lip gap they carry is small against speech."""
+    for emotion in EMOTIONS:
+        delta, _ = direction(emotion)
+        assert abs(gaps(delta)[4]) < 0.04, emotion
+
+
+def test_shipped_speech_opens_the_lips_by_one() -> None:
+    profile = gaps(speech())
+    assert profile[4] == pytest.approx(1, abs=1e-4)
+    assert (np.diff(profile[:5]) > 0).all() and (np.diff(profile[4:]) < 0).all()
+    assert speech()[152, 1] < -0.3  # the chin goes down
+    assert np.linalg.norm(speech()[[10, 33, 263, 168]], axis=1).max() < 0.15  # the upper face stays
+
+
+# -- lips ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("intensity", [1.0, 1.5])
+@pytest.mark.parametrize("emotion", EMOTIONS)
+def test_closed_lips_stay_closed(emotion: str, intensity: float) -> None:
+    delta, wish = direction(emotion, intensity)
+    face = talking(0)
+    out = openings().lips(face, delta, speech(), wish, 0.0)
+    assert np.abs(gaps(face + out)).max() < 1e-5
+    assert np.abs(out).max() > 0.01  # the emotion itself is still there
+
+
+@pytest.mark.parametrize("intensity", [0.5, 1.0])
+@pytest.mark.parametrize("emotion", EMOTIONS)
+def test_gap_grows_with_the_gap_of_the_source(emotion: str, intensity: float) -> None:
+    delta, wish = direction(emotion, intensity)
+    got = []
+    for opening in np.linspace(0, 0.4, 21):
+        face = talking(opening)
+        got.append(gaps(face + openings().lips(face, delta, speech(), wish, 0.0)))
+    assert (np.diff(got, axis=0) > 0).all()
+    assert np.array(got)[-1] == pytest.approx(gaps(talking(0.4)), rel=0.31)  # wide mouths: hardly wider
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [-0.1, 0.0, 0.05, 0.1, 0.15, 0.18,
+     *(pytest.param(w, marks=pytest.mark.xfail(strict=True, reason="wish > ROOM * eye: wider speech, narrower gap"))
+       for w in (0.22, 0.27))],
+)  # fmt: skip
+def test_gap_is_monotone_for_any_wish(wish: float) -> None:
+    delta = np.zeros((468, 3), np.float32)
+    sources = np.linspace(0, 0.45, 91)
+    got = [gaps((f := talking(s)) + openings().lips(f, delta, speech(), wish, 0.0))[4] for s in sources]
+    assert (np.diff(got) > -1e-6).all()
+
+
+def expected_gaps(source: np.ndarray, wish: float, part: float) -> np.ndarray:
+    """The rule as the design says it, written apart from the product."""
+    open_ = np.clip(gaps(source), 0, None)
+    middle = open_[4]
+    factor = min(max(1 + wish / (SPOKEN * eye()), LIP_RANGE[0]), LIP_RANGE[1])
+    if wish > 0:
+        room = min(max((WIDEST - middle / eye()) / ROOM, 0), 1)
+        more = min(factor - 1, wish / middle) if middle > 0 else factor - 1
+        factor = 1 + more * room
+    return np.maximum(open_ * factor, open_ + max(part * wish, 0) * gaps(speech()))
+
+
+@given(st.sampled_from(EMOTIONS), st.floats(0, 0.45), st.floats(-0.3, 0.3), st.sampled_from([0.0, 0.3, 1.0]))
+@settings(deadline=None, max_examples=80)
+def test_every_pair_gets_its_target_gap(emotion: str, opening: float, wish: float, part: float) -> None:
+    delta, _ = direction(emotion)
+    face = talking(opening)
+    out = openings().lips(face, delta, speech(), wish, part)
+    np.testing.assert_allclose(gaps(face + out), expected_gaps(face, wish, part), atol=2e-5)
+
+
+def test_opening_follows_speech_alone_where_the_emotion_brings_nothing() -> None:
+    zero, wish, opening = np.zeros((468, 3), np.float32), 0.05, 0.08
+    out = openings().lips(talking(opening), zero, speech(), wish, 0.0)
+    more = opening * min(wish / (SPOKEN * eye()), LIP_RANGE[1] - 1)
+    np.testing.assert_allclose(out, speech() * more, atol=2e-6)
+
+
+def test_pauses_may_part_the_lips() -> None:
+    zero = np.zeros((468, 3), np.float32)
+    for part in (0.0, 0.3, 0.6):
+        out = openings().lips(talking(0), zero, speech(), 0.1, part)
+        np.testing.assert_allclose(out, speech() * (0.1 * part), atol=2e-6)
+    # An emotion that closes lips does not part them.
+    np.testing.assert_allclose(openings().lips(talking(0), zero, speech(), -0.1, 0.6), 0, atol=1e-6)
+
+
+def test_nothing_in_nothing_out() -> None:
+    zero = np.zeros((468, 3), np.float32)
+    for opening in (-0.01, 0, 0.02, 0.3):
+        face = talking(opening)
+        np.testing.assert_array_equal(openings().lips(face, zero, speech(), 0.0, 0.0), zero)
+        np.testing.assert_array_equal(openings().lips(face, zero, speech(), 0.0, 1.0), zero)
+        np.testing.assert_array_equal(openings().lids(face, zero, REFERENCE), zero)
+
+
+@pytest.mark.parametrize("emotion", EMOTIONS)
+def test_lip_rule_moves_lips_up_and_down_only_and_leaves_corners_and_eyes(emotion: str) -> None:
+    delta, _ = direction(emotion)
+    out = openings().lips(talking(0), delta, speech(), 0.0, 0.0)
+    np.testing.assert_array_equal(out[:, [0, 2]], delta[:, [0, 2]])
+    np.testing.assert_array_equal(out[LIP_CORNERS_INNER], delta[LIP_CORNERS_INNER])
+    upper_face = np.r_[LEFT_EYE, RIGHT_EYE, 10, 70, 300, 151]
+    assert np.abs(out - delta)[upper_face].max() < 2e-3
+
+
+def test_inputs_are_not_written_to() -> None:
+    face, (delta, wish) = talking(0.05), direction("happy")
+    before = face.copy(), delta.copy(), speech().copy()
+    openings().lips(face, delta, speech(), wish, 0.5)
+    openings().lids(face, delta, REFERENCE)
+    for a, b in zip(before, (face, delta, speech()), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+# -- lids ----------------------------------------------------------------------------------------------------------
+
+
+def blinking(share: float) -> np.ndarray:
+    """The mean face with its lid gaps multiplied by ``share``."""
+    face = mean().copy()
+    for up, low in np.r_[openings()._lids[0][0], openings()._lids[1][0]]:
+        middle, half = (face[up, 1] + face[low, 1]) / 2, share * (face[up, 1] - face[low, 1]) / 2
+        face[up, 1], face[low, 1] = middle + half, middle - half
+    return face
+
+
+@pytest.mark.parametrize("intensity", [1.0, 1.5])
+@pytest.mark.parametrize("emotion", EMOTIONS)
+def test_shut_eyes_stay_shut(emotion: str, intensity: float) -> None:
+    delta, _ = direction(emotion, intensity)
+    shut = blinking(0)
+    after = shut + openings().lids(shut, delta, REFERENCE)
+    for pairs, _, _ in openings()._lids:
+        assert np.abs(lid_gaps(after, pairs)).max() < 1e-6
+
+
+@pytest.mark.parametrize("emotion", EMOTIONS)
+def test_one_factor_an_eye_within_bounds(emotion: str) -> None:
+    delta, _ = direction(emotion, 1.5)
+    factors = []
+    for share in (0.25, 0.6, 1.0, 1.3):
+        face = blinking(share)
+        after = face + openings().lids(face, delta, REFERENCE)
+        for pairs, _, _ in openings()._lids:
+            ratio = lid_gaps(after, pairs) / lid_gaps(face, pairs)
+            np.testing.assert_allclose(ratio, ratio[0], atol=1e-4)  # the lid keeps its curve
+            factors.append(ratio[0])
+    np.testing.assert_allclose(factors[::2], factors[0], atol=1e-4)  # whatever the blink does
+    assert min(factors) >= LID_RANGE[0] - 1e-4 and max(factors) <= LID_RANGE[1] + 1e-4
+    for k, pairs in enumerate((RIGHT_LIDS, LEFT_LIDS)):
+        wish = lid_gaps(delta, pairs).mean() / REFERENCE[k]
+        assert factors[k] == pytest.approx(np.clip(1 + wish, *LID_RANGE), abs=1e-4)
+
+
+def test_surprise_widens_eyes() -> None:
+    delta, _ = direction("surprised")
+    after = mean() + openings().lids(mean(), delta, REFERENCE)
+    assert lid_gaps(after, RIGHT_LIDS).mean() > 1.1 * lid_gaps(mean(), RIGHT_LIDS).mean()
+
+
+def test_lid_reference_is_the_mean_gap_right_then_left() -> None:
+    face = mean().copy()
+    face[RIGHT_LIDS[:, 0], 1] += 0.02
+    right, left = openings().lid_reference(face)
+    assert right == pytest.approx(lid_gaps(mean(), RIGHT_LIDS).mean() + 0.02, abs=1e-6)
+    assert left == pytest.approx(lid_gaps(mean(), LEFT_LIDS).mean(), abs=1e-6)
+
+
+@given(st.floats(-5, 5), st.floats(0.1, 3))
+def test_smoothstep(low: float, width: float) -> None:
+    x = np.linspace(low - 1, low + width + 1, 50)
+    y = smoothstep(x, low, low + width)
+    assert (y[x <= low] == 0).all() and (y[x >= low + width] == 1).all() and (np.diff(y) >= 0).all()
+    assert float(smoothstep(low + width / 2, low, low + width)) == pytest.approx(0.5, abs=1e-3)
