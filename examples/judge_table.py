@@ -86,8 +86,10 @@ def main() -> None:
         print(table(rows, key), end="\n\n")
     judged = [r for r in rows if r["emotion"] in ("happy", "sad", "surprised", "angry", "fear")]
     if judged:
-        print(f"the five: acc {np.mean([r['acc'] for r in judged]):.3f}, gain {np.mean([r['gain'] for r in judged]):.3f}")
-    print(f"lowest identity {min(r['identity'] for r in rows):.3f}, lowest lips {min(r.get('lips', 1) for r in rows):.3f}")
+        acc, gain = (np.mean([r[k] for r in judged]) for k in ("acc", "gain"))
+        print(f"the five: acc {acc:.3f}, gain {gain:.3f}")
+    lowest = {k: min(r.get(k, 1.0) for r in rows) for k in ("identity", "lips")}
+    print(f"lowest identity {lowest['identity']:.3f}, lowest lips {lowest['lips']:.3f}")
 
 
 if __name__ == "__main__":

@@ -219,6 +219,9 @@ def _add_inspect(commands) -> None:
     parser = commands.add_parser("inspect", help="tell what a file holds and what the tracker sees")
     parser.add_argument("input", metavar="INPUT", help="a video or picture")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--coefficients", metavar="FILE", help="also write identity, expression, texture, pose and light (.npz)"
+    )
     _tracking(parser)
     _quiet(parser)
     parser.set_defaults(run=_run_inspect)
@@ -229,12 +232,31 @@ def _run_inspect(arguments: argparse.Namespace) -> int:
 
     with _progress(arguments.quiet) as progress:
         facts = inspect_media(arguments.input, tracker=arguments.tracker, face=arguments.face, progress=progress)
+    if arguments.coefficients:
+        _write_coefficients(arguments)
     if arguments.json:
         print(json.dumps(facts, indent=2))
     else:
         for line in _lines(facts):
             print(line)
     return 0
+
+
+def _write_coefficients(arguments: argparse.Namespace) -> None:
+    import numpy as np
+
+    from talkedit.reconstruct.clip import reconstruct_clip
+
+    target = Path(arguments.coefficients)
+    if target.suffix != ".npz" or not target.parent.is_dir():
+        raise InputError(f"--coefficients needs the name of an .npz file in an existing folder, not '{target}'")
+    arrays = reconstruct_clip(arguments.input, tracker=arguments.tracker, face=arguments.face)
+    partial = target.with_name(f".{target.stem}.partial.npz")
+    try:
+        np.savez(partial, **arrays)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _lines(facts: dict, indent: str = "") -> Iterator[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import cv2
 import numpy as np
 
@@ -13,7 +11,7 @@ from talkedit.composite.shade import multiply_ratio
 from talkedit.composite.warp import build_warp, sample
 from talkedit.emotions import EMOTIONS, Timeline
 from talkedit.errors import InputError, NoFaceError
-from talkedit.facemodel.model import FaceModel, load_open_model
+from talkedit.facemodel.load import load_face_model
 from talkedit.geometry.openings import Openings, smoothstep
 from talkedit.mouth.interior import fill_mouth
 from talkedit.options import EditOptions
@@ -38,21 +36,6 @@ LOOK_EVERY = 12
 PARTS_LIPS = {"surprised": 0.6, "fear": 0.3}
 PAUSE_SECONDS = 0.8
 STEADY_HALF = 2
-
-
-def load_face_model(name: str) -> FaceModel:
-    """The face model called ``name``, or read from a path.
-
-    Raises:
-        InputError: unknown name, or the file is missing or damaged.
-    """
-    if name == "open":
-        return load_open_model(resources.find("bfm", "open_face.safetensors"))
-    if name.endswith(".safetensors"):
-        if not Path(name).is_file():
-            raise InputError(f"the face model '{name}' does not exist")
-        return load_open_model(Path(name))
-    raise InputError(f"unknown face model '{name}'; there is: open (or the path of a .safetensors file)")
 
 
 class ClipEditor:
@@ -113,7 +96,9 @@ class ClipEditor:
             self.skipped.append((frame.index, "no face"))
             return
         if fade <= 0:
-            self.skipped.append((frame.index, "head turned too far" if abs(track.yaw) > YAW_FADE[0] else "face unclear"))
+            self.skipped.append(
+                (frame.index, "head turned too far" if abs(track.yaw) > YAW_FADE[0] else "face unclear")
+            )
             return
         with self.clock("reconstruct"):
             self._learn(frame, track, fade)

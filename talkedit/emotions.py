@@ -217,7 +217,7 @@ def _json_points(text: str) -> Iterable[tuple[str, str]]:
     items = [{"time": time, "emotion": mix} for time, mix in data.items()] if isinstance(data, dict) else data
     for item in items:
         if not isinstance(item, dict) or "time" not in item or not isinstance(item.get("emotion"), str):
-            raise InputError(f"{json.dumps(item)} is not a timeline point; it needs \"time\" and \"emotion\"")
+            raise InputError(f'{json.dumps(item)} is not a timeline point; it needs "time" and "emotion"')
         at = f"@{item['intensity']}" if "intensity" in item else ""
         yield str(item["time"]), item["emotion"] + at
 

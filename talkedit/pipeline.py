@@ -89,9 +89,7 @@ def edit_video(
             has a plain explanation. In every case no output is left.
     """
     wanted = _timeline(emotion, intensity, timeline).window(start, end)
-    options = EditOptions(
-        face, only, smooth, classifier, teeth, face_model, tracker, device, threads, seed, start, end
-    )
+    options = EditOptions(face, only, smooth, classifier, teeth, face_model, tracker, device, threads, seed, start, end)
     info = _check(src, dst, crf, overwrite, start)
     report = EditReport(os.fspath(src), os.fspath(dst), wanted.describe(), talkedit.__version__)
     report.notes += _intensity_notes(wanted)
@@ -215,9 +213,7 @@ def _cells(
     return list(zip(labels, timelines, strict=True))
 
 
-def _check(
-    src: str | os.PathLike, dst: str | os.PathLike, crf: int, overwrite: bool, start: float | None
-) -> MediaInfo:
+def _check(src: str | os.PathLike, dst: str | os.PathLike, crf: int, overwrite: bool, start: float | None) -> MediaInfo:
     """Everything about the paths that can go wrong, before any work is done."""
     check_crf(crf)
     info = probe(src)

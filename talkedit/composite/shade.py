@@ -7,7 +7,6 @@ import numpy as np
 
 from talkedit.composite.warp import Warp
 
-
 # Skin in shadow turns warmer, not grey: red falls less than blue for the same change of luminance (light that
 # scatters inside the skin comes back red). The luminance-weighted mean of the three is 1.
 CHANNEL_SHARE = (0.9, 1.02, 1.15)

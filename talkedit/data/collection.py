@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from talkedit.errors import InputError
-from talkedit.track.facemesh import FaceMesh
+from talkedit.track.facemesh import FaceDetector, FaceMesh, window_around
 
 # One woman acts two of the clips, and one clip shows a person of the main set.
 _SAME_PERSON = {"eamm_fear": "eamm_woman", "eamm_surprised": "eamm_woman", "eamm_sad": "M030"}
@@ -62,14 +62,20 @@ def list_samples(root: Path) -> list[Sample]:
         number, label = p.stem.split("_")
         emotion = {"neutral": "neutral", "smiling": "happy"}[label]
         out.append(Sample(f"london/{p.name}", "london", f"london_{number}", emotion, False))
-    out += [Sample(f"expressive/{p.name}", "expressive", p.stem, None, True) for p in sorted(root.glob("expressive/*.mp4"))]
+    out += [
+        Sample(f"expressive/{p.name}", "expressive", p.stem, None, True) for p in sorted(root.glob("expressive/*.mp4"))
+    ]
     out += [Sample(f"portraits/{p.name}", "portraits", p.stem, None, False) for p in sorted(root.glob("portraits/*.*"))]
     if (root / "faces_open.csv").exists():
         with open(root / "faces_open.csv", newline="") as f:
             for row in csv.DictReader(f):
                 known = row["person"] != "-1"
                 person = f"open_{row['person']}" if known else f"open_file_{row['file']}"
-                out.append(Sample(f"faces_open/{row['file']}", "faces_open", person, row["emotion"], False, row["colour"] == "1"))
+                out.append(
+                    Sample(
+                        f"faces_open/{row['file']}", "faces_open", person, row["emotion"], False, row["colour"] == "1"
+                    )
+                )
     if not out:
         raise InputError(f"no training data under {root} (expected mead/, london/, expressive/ or faces_open.zip)")
     return out
@@ -124,11 +130,17 @@ class Collection:
         return out
 
     def _track(self, samples: list[Sample], file: Path) -> None:
-        still = FaceMesh(still=True, max_faces=1)
+        still, detect = FaceMesh(still=True, max_faces=1), FaceDetector()
+        missing = np.full((478, 3), np.nan, np.float32)
         rows, counts = [], []
         for s in samples:
             mesh = FaceMesh(max_faces=1) if s.clip else still
-            seq = [(f or [np.full((478, 3), np.nan, np.float32)])[0] for f in map(mesh, self.frames(s))]
+            seq = []
+            for picture in self.frames(s):
+                faces = mesh(picture)
+                if not faces and not s.clip and (boxes := detect(picture)):
+                    faces = mesh(picture, window_around(boxes[0], picture.shape))
+                seq.append(faces[0] if faces else missing)
             rows += seq
             counts.append(len(seq))
             if s.clip:

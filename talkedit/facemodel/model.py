@@ -89,8 +89,14 @@ def _unpack(tensors: dict[str, np.ndarray], name: str, columns: int) -> sparse.c
     return sparse.csr_matrix((data, indices.astype(np.int32), indptr), shape=(len(indptr) - 1, columns))
 
 
-def save_open_model(path: Path, arrays: dict[str, np.ndarray], refine: sparse.csr_matrix,
-                    position: sparse.csr_matrix, displacement: sparse.csr_matrix, meta: dict[str, str]) -> None:  # fmt: skip
+def save_open_model(
+    path: Path,
+    arrays: dict[str, np.ndarray],
+    refine: sparse.csr_matrix,
+    position: sparse.csr_matrix,
+    displacement: sparse.csr_matrix,
+    meta: dict[str, str],
+) -> None:
     """Writes the open face model: bases on the landmarks (float16) and the operators that expand them.
 
     Args:

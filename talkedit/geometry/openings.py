@@ -134,9 +134,7 @@ class Openings:
 
     def lid_reference(self, source: np.ndarray) -> tuple[float, float]:
         """(right, left) mean gap of the middle lid pairs of (468, 3) landmarks in the model's frame."""
-        a, b = (
-            float((source[p[2:5, 0], 1] - source[p[2:5, 1], 1]).mean()) for p in (_RIGHT_LIDS, _LEFT_LIDS)
-        )
+        a, b = (float((source[p[2:5, 0], 1] - source[p[2:5, 1], 1]).mean()) for p in (_RIGHT_LIDS, _LEFT_LIDS))
         return a, b
 
 

@@ -1,8 +1,8 @@
 """A first mouth: teeth move as rigid rows, never as rubber, and what was never seen is a plausible dark cavity.
 
-The mesh has a hole between the lips. What shows there is layered: the upper row travels as one piece with the upper
-lip's middle, the lower row as one piece with the lower lip and jaw, each taken from the source's own open mouth; where
-neither reaches, a dark cavity in the colour of this mouth closes the gap.
+The mesh has a hole between the lips. What shows there is layered: the upper row travels with the upper lip, the lower
+row with the lower lip and jaw, each taken from the source's own open mouth and moved, hardly widened; where neither
+reaches, a dark cavity in the colour of this mouth closes the gap.
 """
 
 from __future__ import annotations
@@ -14,8 +14,14 @@ from talkedit.composite.warp import Warp
 
 # Cavity colour as a share of the lips' mean colour where the source shows no cavity of its own.
 CAVITY_SHARE = np.float32([0.34, 0.24, 0.24])
+LIP_EDGE = 0.011  # softness of the lips' inner edge over the eye distance
 _UPPER = slice(3, 8)  # the middle of the upper inner lip in the loop's order (corner, upper lip, corner, lower lip)
 _LOWER = slice(13, 18)
+# Whole lips with both corners, from the same corner on.
+_UPPER_LIP = np.arange(0, 11)
+_LOWER_LIP = np.r_[0, np.arange(19, 9, -1)]
+# How much of a mouth's widening its inside takes part in: cheeks stretch, teeth do not.
+WIDENING = 0.5
 
 
 def _polygon(points: np.ndarray, shape: tuple[int, int], grow: float = 0.0) -> np.ndarray:
@@ -43,7 +49,7 @@ def fill_mouth(
         target: (20, 2) the same loop after the edit.
         eye: outer-eye distance in pixels, the scale of everything.
     """
-    pad = 4
+    pad = 4 + round(3 * LIP_EDGE * eye)
     both = np.concatenate([source, target])
     x0, y0 = np.maximum(np.floor(both.min(0)).astype(int) - pad, [warp.x0, warp.y0])
     h, w = warp.shape
@@ -76,8 +82,8 @@ def fill_mouth(
 
     cavity = _cavity_colour(frame, source, known, (x0, y0))
     layers = []
-    for part, mine in ((_UPPER, 1 - is_lower), (_LOWER, is_lower)):
-        shift = (target[part] - source[part]).mean(0).astype(np.float32)
+    for lip, mine in ((_UPPER_LIP, 1 - is_lower), (_LOWER_LIP, is_lower)):
+        shift = _row_shift(gx, gy, source[lip], target[lip])
         moved_x, moved_y = gx - shift[0], gy - shift[1]
         colour = cv2.remap(frame, moved_x, moved_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         seen = cv2.remap(known * mine, moved_x - corner[0], moved_y - corner[1], cv2.INTER_LINEAR)
@@ -91,9 +97,32 @@ def fill_mouth(
     # The lips shade the cavity: darker right under the upper lip than in its middle.
     shade = 0.8 + 0.2 * np.clip(depth * 2, 0, 1)[..., None]
     mouth = shown * share + cavity * shade * (1 - share)
-    alpha = cv2.GaussianBlur(inside, (0, 0), 0.6)[..., None] * np.maximum(hole, 0)[..., None]
+    # Lips have no hard edge: the mouth fades into them over a fixed share of the face.
+    alpha = cv2.GaussianBlur(inside, (0, 0), max(0.8, LIP_EDGE * eye))[..., None]
     area = picture[rect].astype(np.float32)
     picture[rect] = np.clip(area + (mouth - area) * alpha + 0.5, 0, 255).astype(np.uint8)
+
+
+def _row_shift(
+    x: np.ndarray, y: np.ndarray, source: np.ndarray, target: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(h, w) x and y displacement of a row of teeth: up and down with its lip along the mouth, sideways as one piece.
+
+    Args:
+        x, y: (h, w) pixel positions in the edited frame.
+        source, target: (11, 2) one inner lip from corner to corner, before and after the edit.
+    """
+    axis = target[-1] - target[0]
+    axis = axis / max(float(np.linalg.norm(axis)), 1e-6)
+    across = np.array([-axis[1], axis[0]])
+    moved = target - source
+    along_lip = np.maximum.accumulate((target - target[0]) @ axis + np.arange(len(target)) * 1e-4)
+    along, over = moved @ axis, moved @ across
+    along = along.mean() + WIDENING * (along - along.mean())
+    u = (x - target[0, 0]) * axis[0] + (y - target[0, 1]) * axis[1]
+    a, o = np.interp(u, along_lip, along), np.interp(u, along_lip, over)
+    shift_x, shift_y = a * axis[0] + o * across[0], a * axis[1] + o * across[1]
+    return shift_x.astype(np.float32), shift_y.astype(np.float32)
 
 
 def _depth(x: np.ndarray, y: np.ndarray, loop: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 # The strongest change of log luminance: wrinkles and furrows stay below it, other people's brows do not.
-LIMIT = 0.35
+LIMIT = 0.3
 
 
 class TextureEditor(Protocol):
@@ -37,7 +37,7 @@ class LinearTextureEditor:
 
 
 # Contrast of skin detail (standard deviation of log luminance, finer than 10 texels of 256) of the training people.
-TYPICAL_CONTRAST = 0.145
+TYPICAL_CONTRAST = 0.16
 
 
 def contrast_gain(detail: np.ndarray, inside: np.ndarray) -> float:

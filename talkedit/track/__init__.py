@@ -10,9 +10,7 @@ from talkedit.types import Frame, Track
 TRACKERS = ("mediapipe", "face-alignment")
 
 
-def make_tracker(
-    name: str = "mediapipe", face: str | int = "largest", still: bool = False
-) -> Callable[[Frame], Track | None]:
+def make_tracker(name: str = "mediapipe", face: str | int = "largest") -> Callable[[Frame], Track | None]:
     """A tracker by name.
 
     Raises:
@@ -21,7 +19,7 @@ def make_tracker(
     if name == "mediapipe":
         from talkedit.track.follow import FaceTracker
 
-        return FaceTracker(face=face, still=still)
+        return FaceTracker(face=face)
     if name == "face-alignment":
         raise InputError(
             "--tracker face-alignment needs 68-to-dense fitting, which this version does not have; use mediapipe"

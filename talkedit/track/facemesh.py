@@ -12,13 +12,7 @@ import cv2
 import numpy as np
 
 from talkedit.errors import InputError
-from talkedit.track.measures import (
-    bounding_box,
-    box_overlap,
-    eye_opening,
-    mouth_opening,
-    yaw_degrees,
-)
+from talkedit.track.measures import bounding_box, eye_opening, mouth_opening, yaw_degrees
 
 MISSING = (
     "the face tracker needs mediapipe 0.10.14, which is not installed; run: pip install --no-deps mediapipe==0.10.14"
@@ -58,16 +52,23 @@ def _solutions():
     return mediapipe.solutions
 
 
+Window = tuple[int, int, int, int]
+# Faces narrower than this share of the frame's shorter side are tracked in an enlarged window of their own.
+FAR_SHARE = 0.22
+
+
 class FaceMesh:
-    """Landmarks of all faces of one picture, or of a sequence of pictures.
+    """Landmarks of the faces of one picture, or of a sequence of pictures.
 
     Args:
         still: True treats every picture on its own; False follows faces from picture to picture (steadier, faster).
         max_faces: how many faces to look for.
+
+    Raises:
+        InputError: mediapipe is missing.
     """
 
     def __init__(self, still: bool = False, max_faces: int = 4) -> None:
-        self._still = still
         with _silence():
             solutions = _solutions()
             self._mesh = solutions.face_mesh.FaceMesh(
@@ -77,87 +78,85 @@ class FaceMesh:
                 min_detection_confidence=0.5,
                 min_tracking_confidence=0.5,
             )
-            self._detect = solutions.face_detection.FaceDetection(model_selection=1, min_detection_confidence=0.4)
-            # The graphs start their threads, and speak, at the first picture.
-            blank = np.zeros((64, 64, 3), np.uint8)
-            self._mesh.process(blank)
-            self._detect.process(blank)
-        self._window: tuple[int, int, int, int] | None = None
-        self._misses = 0
-        self._far: FaceMesh | None = None
+            # The graph starts its threads, and speaks, at the first picture.
+            self._mesh.process(np.zeros((64, 64, 3), np.uint8))
+        self._window: Window | None = None
 
     def close(self) -> None:
-        """Frees the graphs."""
+        """Frees the graph."""
         self._mesh.close()
-        self._detect.close()
-        if self._far is not None:
-            self._far.close()
 
-    def _run(self, rgb: np.ndarray) -> list[np.ndarray]:
-        h, w = rgb.shape[:2]
-        found = self._mesh.process(np.ascontiguousarray(rgb)).multi_face_landmarks or []
-        scale = np.array([w, h, w], np.float32)
-        return [np.array([(p.x, p.y, p.z) for p in face.landmark], np.float32) * scale for face in found]
+    def __call__(self, rgb: np.ndarray, window: Window | None = None) -> list[np.ndarray]:
+        """Landmarks of each face.
 
-    def __call__(self, rgb: np.ndarray) -> list[np.ndarray]:
-        """Landmarks of each face in ``rgb`` (H, W, 3) uint8.
+        Args:
+            rgb: (H, W, 3) uint8.
+            window: x0, y0, x1, y1 of the part to look at, enlarged if it is small; another window than last time
+                starts the tracking anew.
 
         Returns:
-            A list of (478, 3) float32 arrays in pixels; empty where there is no face. Faces too far away for the
-            short-range detector are found by the full-range one and tracked inside an enlarged window.
+            (478, 3) float32 arrays in pixels of ``rgb``; empty where there is no face.
         """
-        faces = self._run(rgb) if self._window is None else []
-        if faces:
-            return faces
-        return self._run_far(rgb)
-
-    def _run_far(self, rgb: np.ndarray) -> list[np.ndarray]:
-        if self._window is None:
-            # The full-range detector costs more than the mesh, so clips without a face ask it less and less often.
-            self._misses += 1
-            if not self._still and self._misses > 10 and self._misses % 5:
-                return []
-            self._window = self._find_window(rgb)
-            if self._window is None:
-                return []
-            if self._far is not None:
-                self._far.close()
-            self._far = FaceMesh(still=self._still, max_faces=1)
-            self._far._window = None
-        x0, y0, x1, y1 = self._window
-        crop = rgb[y0:y1, x0:x1]
-        factor = max(1.0, 384.0 / max(crop.shape[:2]))
+        if window != self._window:
+            with _silence():
+                self._mesh.reset()
+            self._window = window
+        x0, y0, x1, y1 = window or (0, 0, rgb.shape[1], rgb.shape[0])
+        part = rgb[y0:y1, x0:x1]
+        factor = max(1.0, 384.0 / max(part.shape[:2])) if window else 1.0
         if factor > 1:
-            crop = cv2.resize(crop, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-        assert self._far is not None
-        faces = [f / factor + np.array([x0, y0, 0], np.float32) for f in self._far._run(crop)]
-        if not faces:
-            self._window = None
-            return []
-        self._misses = 0
-        # The window stays put while the face is well inside it: a window that follows the face would shake it.
-        box = bounding_box(faces[0])
-        margin = 0.12 * (x1 - x0)
-        leaves = box[0] < x0 + margin or box[1] < y0 + margin or box[2] > x1 - margin or box[3] > y1 - margin
-        if leaves or self._still:
-            self._window = None if self._still else self._square(box, rgb.shape)
-        return faces
+            part = cv2.resize(part, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+        h, w = part.shape[:2]
+        found = self._mesh.process(np.ascontiguousarray(part)).multi_face_landmarks or []
+        scale = np.array([w, h, w], np.float32) / factor
+        shift = np.array([x0, y0, 0], np.float32)
+        return [np.array([(p.x, p.y, p.z) for p in face.landmark], np.float32) * scale + shift for face in found]
 
-    def _find_window(self, rgb: np.ndarray) -> tuple[int, int, int, int] | None:
+
+class FaceDetector:
+    """Boxes of faces near and far (MediaPipe's full-range detector).
+
+    Raises:
+        InputError: mediapipe is missing.
+    """
+
+    def __init__(self) -> None:
+        with _silence():
+            detection = _solutions().face_detection
+            self._detect = detection.FaceDetection(model_selection=1, min_detection_confidence=0.5)
+            self._detect.process(np.zeros((64, 64, 3), np.uint8))
+
+    def close(self) -> None:
+        """Frees the graph."""
+        self._detect.close()
+
+    def __call__(self, rgb: np.ndarray) -> list[np.ndarray]:
+        """(4,) x0, y0, x1, y1 boxes in pixels of the faces in (H, W, 3) uint8."""
         h, w = rgb.shape[:2]
-        found = self._detect.process(np.ascontiguousarray(rgb)).detections or []
         boxes = []
-        for d in found:
+        for d in self._detect.process(np.ascontiguousarray(rgb)).detections or []:
             b = d.location_data.relative_bounding_box
-            boxes.append(np.array([b.xmin * w, b.ymin * h, (b.xmin + b.width) * w, (b.ymin + b.height) * h]))
-        return self._square(max(boxes, key=lambda b: b[2] - b[0]), rgb.shape) if boxes else None
+            boxes.append(
+                np.array([b.xmin * w, b.ymin * h, (b.xmin + b.width) * w, (b.ymin + b.height) * h], np.float32)
+            )
+        return boxes
 
-    @staticmethod
-    def _square(box: np.ndarray, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-        c, r = (box[:2] + box[2:]) / 2, 1.3 * (box[2:] - box[:2]).max()
-        lo = np.maximum(np.round(c - r), 0).astype(int)
-        hi = np.minimum(np.round(c + r), [shape[1], shape[0]]).astype(int)
-        return int(lo[0]), int(lo[1]), int(hi[0]), int(hi[1])
+
+def window_around(box: np.ndarray, shape: tuple[int, ...]) -> Window:
+    """A square window around a (4,) face box with room to move, cut to a frame of ``shape``."""
+    c, r = (box[:2] + box[2:]) / 2, 1.3 * float((box[2:] - box[:2]).max())
+    lo = np.maximum(np.round(c - r), 0).astype(int)
+    hi = np.minimum(np.round(c + r), [shape[1], shape[0]]).astype(int)
+    return int(lo[0]), int(lo[1]), int(hi[0]), int(hi[1])
+
+
+def leaves(box: np.ndarray, window: Window, shape: tuple[int, ...]) -> bool:
+    """Whether a face box comes close to a border of its window that is not the frame's own border."""
+    x0, y0, x1, y1 = window
+    margin = 0.12 * (x1 - x0)
+    near = (box[0] < x0 + margin, box[1] < y0 + margin, box[2] > x1 - margin, box[3] > y1 - margin)
+    open_border = (x0 > 0, y0 > 0, x1 < shape[1], y1 < shape[0])
+    return any(n and o for n, o in zip(near, open_border, strict=True))
 
 
 def face_likeness(landmarks: np.ndarray, shape: tuple[int, ...]) -> float:
@@ -187,6 +186,3 @@ def describe(landmarks: np.ndarray, shape: tuple[int, ...]) -> dict:
         "mouth_open": mouth_opening(landmarks),
         "eye_open": eye_opening(landmarks),
     }
-
-
-__all__ = ["SMALLEST_FACE", "FaceMesh", "bounding_box", "box_overlap", "describe", "face_likeness"]

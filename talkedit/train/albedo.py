@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
-import torch
 
 from talkedit.data.collection import Collection
-from talkedit.facemodel.lighting import sh_basis, vertex_normals
+from talkedit.reconstruct.light import basis_of, fit_light, normals_of, sample_colours
 from talkedit.track.measures import yaw_degrees
 
 # A fixed light-brown reference that every picture's light is measured against; its level only fixes where "albedo"
 # ends and "light" begins.
 REFERENCE_SKIN = np.array([0.62, 0.47, 0.40])
 COLOUR_SOURCES = ("london", "mead", "expressive", "portraits")
-
-
-def normals_of(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """(V, 3) unit normals of (V, 3) vertices, y up, z towards the viewer."""
-    return vertex_normals(torch.from_numpy(points[None]).float(), torch.from_numpy(triangles).long())[0].numpy()
-
-
-def fit_light(colours: np.ndarray, albedo: np.ndarray, normals: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(9, 3) spherical-harmonic light: least squares of colours ≈ albedo · (Y @ light), lightly regularised."""
-    y = sh_basis(torch.from_numpy(normals).double()).numpy()
-    out = np.zeros((9, 3))
-    damp = np.diag([1e-6] + [2e-3] * 3 + [1e-2] * 5) * weights.sum()
-    for c in range(3):
-        a = y * (albedo[:, c] * weights)[:, None]
-        b = y * albedo[:, c, None]
-        out[:, c] = np.linalg.solve(a.T @ b + damp, a.T @ colours[:, c])
-    return out
 
 
 def collect_albedos(
@@ -59,18 +40,14 @@ def collect_albedos(
                 continue
             points = np.asarray(position @ rows[n, :468])
             size = np.linalg.norm(points[33] - points[263])
-            blurred = cv2.GaussianBlur(picture, (0, 0), max(size / 120, 0.5)).astype(np.float32) / 255
-            xy = points[:, :2].astype(np.float32)
-            colours = cv2.remap(blurred, xy[:, None, 0], xy[:, None, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            colours = colours.reshape(-1, 3)
+            colours = sample_colours(picture, points, size / 120)
             if np.ptp(colours.mean(0)) < 0.02:  # a grey picture in a colour file
                 continue
             normals = normals_of(points * np.float32([1, -1, -1]), triangles)
             seen = face * np.clip(normals[:, 2] * 2, 0, 1)
             reference = np.broadcast_to(REFERENCE_SKIN, colours.shape)
             light = fit_light(colours, reference, normals, seen)
-            y = sh_basis(torch.from_numpy(normals).double()).numpy()
-            level = np.maximum(y @ light, 0.08)
+            level = np.maximum(basis_of(normals) @ light, 0.08)
             albedos.append(np.clip(colours / level, 0, 1.2).astype(np.float32))
             people.append(s.person)
     return np.stack(albedos), people
@@ -102,7 +79,7 @@ def texture_basis(
     rest = (albedos[~train] - mean).reshape((~train).sum(), -1)
     coef = np.linalg.solve(basis @ basis.T + 1e-2 * np.eye(count), basis @ rest.T).T
     figures = {
-        "people": int(len(albedos)),
+        "pictures": len(albedos),
         "psnr_mean_db": psnr(rest),
         "psnr_basis_db": psnr(rest - coef @ basis),
     }

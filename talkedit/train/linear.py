@@ -37,7 +37,7 @@ OWN = 0.3
 STRONG = 0.25
 # The tracker's mesh is a regression with a prior: it follows brows and lip corners only part of the way (the textures
 # show brows that have moved further than their landmarks). Directions are scaled back up by this much.
-REACH = 1.55
+REACH = 1.6
 # Emotions that only a few actors show are learned with more of the actors in them: they are held back.
 FEW = 0.7
 # One-sided by nature: never mirrored.
@@ -247,7 +247,7 @@ def geometry_editor(groups: dict, people: list[str], model: FaceModel) -> Linear
                 found.append(delta(crowd, emotion))
                 weights.append(min(count / 60, most))
                 trust = 1.0
-        pooled = pool([d for d, _ in found], weights, lift=1.25)
+        pooled = pool([d for d, _ in found], weights, lift=1.4 if trust == 1 else 1.25)
         gap = float(np.average([g for _, g in found], weights=weights))
         for n, p in enumerate(people):
             d, g = own.get(p, (pooled, gap))
@@ -257,9 +257,7 @@ def geometry_editor(groups: dict, people: list[str], model: FaceModel) -> Linear
     return LinearGeometryEditor(directions, opening, speech)
 
 
-def texture_directions(
-    groups: dict, people: list[str], model: FaceModel, template: UvTemplate
-) -> np.ndarray:
+def texture_directions(groups: dict, people: list[str], model: FaceModel, template: UvTemplate) -> np.ndarray:
     """(N, 7, T, T) directions of log luminance: high-passed, blurred, masked, mirrored unless one-sided."""
     mirror = mirror_texture(model, template, mirror_map(model.mean[model.landmark_vertices]))
     mask = edit_mask(model, template)
@@ -286,7 +284,7 @@ def texture_directions(
         if emotion == "happy" and ("london", emotion) in groups:
             deltas.append(delta("london", emotion))
             weights.append(1.0)
-        pooled = pool(deltas, weights, lift=1.6)
+        pooled = pool(deltas, weights, lift=2.0 if trust == 1 else 1.6)
         for n, p in enumerate(people):
             out[n, j] = trust * (OWN * own.get(p, pooled) + (1 - OWN) * pooled)
     return out
