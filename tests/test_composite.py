@@ -241,6 +241,19 @@ def test_mouth_is_painted_in_its_hole_and_its_soft_edge_only(opening: float, wid
         assert before[hole].astype(float).mean(-1).max() > 110 or opening > 0.1
 
 
+# -- displacement --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("emotion", EMOTIONS)
+def test_displacement_grows_with_intensity_and_ends_before_the_skirt_does(emotion: str) -> None:
+    moved = [np.asarray(model().displacement @ emotion_delta(emotion, 0.06, s)[1]) for s in (0.25, 0.5, 0.75, 1.0)]
+    size = np.array([np.linalg.norm(m, axis=1).mean() for m in moved])
+    assert (np.diff(size) > 0.1 * size[-1]).all()
+    assert size[-1] > 0.005  # half a millimetre on average over face and surroundings
+    outer = slice(468 + 72, 468 + 108)  # the skirt's outer ring
+    assert (moved[-1][outer] == 0).all()
+
+
 # -- folds ---------------------------------------------------------------------------------------------------------
 
 
