@@ -15,6 +15,7 @@ from talkedit.errors import InputError, NoFaceError
 from talkedit.options import EditOptions
 from talkedit.report import StageClock
 from talkedit.texture.editor import LIMIT
+from talkedit.track.steady import steady
 from talkedit.types import Frame
 from talkedit.video.reader import read_frames
 
@@ -132,6 +133,17 @@ def test_smoothing_and_the_classifier_can_be_switched_off(frames: list[Frame]) -
     step = Timeline(np.array([0, seconds - 1e-6, seconds]), np.eye(7, dtype=np.float32)[[0, 0, 3]] * [[0], [0], [1]])
     assert plain.edit(frames[MIDDLE - 1], step) is frames[MIDDLE - 1].rgb  # nothing ahead of its time
     assert learn(frames).edit(frames[MIDDLE - 1], step) is not frames[MIDDLE - 1].rgb
+
+
+def test_landmarks_are_not_steadied_across_a_cut(frames: list[Frame]) -> None:
+    clip = learn(frames)
+    store = clip._store
+    store._shot = [0] * MIDDLE + [1] * (len(frames) - MIDDLE)
+    window = [None, None, *(store.landmarks(i) for i in range(MIDDLE, MIDDLE + 3))]
+    expected = clip.model.position @ steady(window, 2)[:468]
+    np.testing.assert_allclose(clip._frame(frames[MIDDLE])["mesh"], expected, atol=1e-3)
+    whole = steady([store.landmarks(i) for i in range(MIDDLE - 2, MIDDLE + 3)], 2)
+    assert np.abs(clip.model.position @ whole[:468] - expected).max() > 0.02
 
 
 def test_edited_frames_are_counted_once(frames: list[Frame]) -> None:

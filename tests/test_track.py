@@ -282,6 +282,11 @@ def test_a_flickering_grainy_picture_is_no_cut() -> None:
     assert cuts([f.astype(np.uint8) for f in frames]) == []
 
 
+def test_a_light_switched_on_in_a_still_scene_is_no_cut() -> None:
+    dim = (scene(0) * 0.9).astype(np.uint8)
+    assert cuts([dim] * 60 + [dim + np.uint8(12)] * 5) == []
+
+
 @pytest.mark.xfail(strict=True, reason="a photographer's flash of one frame counts as two cuts")
 def test_a_flash_is_no_cut() -> None:
     flash = np.minimum(scene(0).astype(int) + 150, 255).astype(np.uint8)
