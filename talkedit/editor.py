@@ -38,6 +38,21 @@ PAUSE_SECONDS = 0.8
 STEADY_HALF = 2
 
 
+def choose_device(name: str) -> str:
+    """``"cpu"`` or ``"cuda"``. ``"auto"`` is the CPU, where rasterising costs less than moving pictures to a GPU.
+
+    Raises:
+        InputError: CUDA is asked for and not there.
+    """
+    if name != "cuda":
+        return "cpu"
+    import torch
+
+    if not torch.cuda.is_available():
+        raise InputError("--device cuda: this machine, or this PyTorch, has no CUDA; use --device cpu")
+    return "cuda"
+
+
 class ClipEditor:
     """See the module's name: ``observe`` every frame, ``solve`` once, then ``edit`` frames in order.
 
@@ -55,6 +70,7 @@ class ClipEditor:
             cv2.setNumThreads(options.threads)
         self.model = load_face_model(options.face_model)
         self.editors = load_linear(resources.find("checkpoints", "linear_editor.safetensors"))
+        self._device = choose_device(options.device)
         self._mean = self.model.mean[self.model.landmark_vertices]
         self._tracker = make_tracker(options.tracker, face=options.face)
         self._fitter = Fitter(self.model)
@@ -173,7 +189,8 @@ class ClipEditor:
         with self.clock("edit"):
             target = self._target(known, code) if geometry else known["mesh"]
         with self.clock("render"):
-            warp = build_warp(known["mesh"], target, self.model.triangles, self.model.uv, frame.rgb.shape)
+            model = self.model
+            warp = build_warp(known["mesh"], target, model.triangles, model.uv, frame.rgb.shape, self._device)
             if warp is None:
                 return frame.rgb
             picture = sample(frame.rgb, warp) if geometry else self._rect(frame.rgb, warp).copy()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from talkedit.render.numba_backend import attribute_map
+from talkedit.render import attribute_map
 
 
 @dataclass
@@ -47,7 +47,12 @@ def bounds(points: np.ndarray, shape: tuple[int, ...], pad: int = 2) -> tuple[in
 
 
 def build_warp(
-    source: np.ndarray, target: np.ndarray, triangles: np.ndarray, uv: np.ndarray, shape: tuple[int, ...]
+    source: np.ndarray,
+    target: np.ndarray,
+    triangles: np.ndarray,
+    uv: np.ndarray,
+    shape: tuple[int, ...],
+    device: str = "cpu",
 ) -> Warp | None:
     """Rasterises the edited mesh.
 
@@ -57,6 +62,7 @@ def build_warp(
         triangles: (F, 3) int32.
         uv: (V, 2).
         shape: of the frame.
+        device: where to rasterise, "cpu" or "cuda".
 
     Returns:
         The warp, or None where the mesh lies outside the frame.
@@ -65,7 +71,7 @@ def build_warp(
     if x1 - x0 < 8 or y1 - y0 < 8:
         return None
     attributes = np.concatenate([source[:, :2] - target[:, :2], uv], axis=1).astype(np.float32)
-    values, hit = attribute_map(target.astype(np.float32), triangles, attributes, y1 - y0, x1 - x0, origin=(x0, y0))
+    values, hit = attribute_map(target.astype(np.float32), triangles, attributes, y1 - y0, x1 - x0, (x0, y0), device)
     gx, gy = np.meshgrid(np.arange(x0, x1, dtype=np.float32), np.arange(y0, y1, dtype=np.float32))
     where = values[..., :2]
     where[..., 0] += gx

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from talkedit.facemodel.model import FaceModel
-from talkedit.render.numba_backend import attribute_map
+from talkedit.render import attribute_map
 from talkedit.track import topology as topo
 
 SIZE = 1024

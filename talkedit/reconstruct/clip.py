@@ -7,12 +7,12 @@ import os
 import numpy as np
 
 from talkedit.errors import NoFaceError
+from talkedit.facemodel.camera import align_crop, five_points
 from talkedit.facemodel.load import load_face_model
-from talkedit.reconstruct.coefficients import reconstruct_frame
+from talkedit.reconstruct.coefficients import model_points, reconstruct_frame
 from talkedit.reconstruct.fit import Fitter
-from talkedit.reconstruct.pose import find_pose
 from talkedit.track import make_tracker
-from talkedit.track.topology import LANDMARKS
+from talkedit.track.topology import IBUG68
 from talkedit.video.reader import read_frames
 
 
@@ -38,7 +38,8 @@ def reconstruct_clip(
         found = track(frame)
         if found is not None:
             landmarks[frame.index] = found.landmarks
-            points = find_pose(found.landmarks, mean).to_model(found.landmarks[:LANDMARKS])
+            crop = align_crop(five_points(found.landmarks[IBUG68]), frame.rgb.shape[:2])
+            _, points = model_points(found.landmarks, mean, crop)
             fitter.observe(points, 1 / (1 + 8 * found.mouth_open))
     if not landmarks:
         raise NoFaceError("no face was found in the input")

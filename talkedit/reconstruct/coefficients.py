@@ -18,7 +18,7 @@ from talkedit.facemodel.camera import (
 from talkedit.facemodel.model import FaceModel
 from talkedit.reconstruct.fit import Fitter
 from talkedit.reconstruct.light import basis_of, fit_light, normals_of, sample_colours, to_gamma
-from talkedit.reconstruct.pose import find_pose
+from talkedit.reconstruct.pose import Pose, find_pose
 from talkedit.track.measures import eye_distance
 from talkedit.track.topology import IBUG68, LANDMARKS
 
@@ -56,6 +56,27 @@ class Coefficients:
         return np.concatenate([getattr(self, name) for name in LAYOUT]).astype(np.float32)
 
 
+def undo_perspective(landmarks: np.ndarray, mean: np.ndarray, crop: CropTransform) -> np.ndarray:
+    """(468, 3) landmarks as a camera infinitely far away would see them, so that the model's linear fit holds.
+
+    The near nose is drawn a few per cent too large by the camera of Deep3DFaceRecon, ten units away.
+
+    Args:
+        landmarks: (≥468, 3) frame pixels.
+        mean: (468, 3) mean landmarks of the model.
+        crop: of the frame.
+    """
+    points = landmarks[:LANDMARKS].astype(np.float64)
+    for _ in range(2):
+        pose = find_pose(points, mean)
+        middle = CAMERA.focal / (pose.scale * crop.scale)
+        nearer = -landmarks[:LANDMARKS, 2] / pose.scale  # model units, relative to the tracker's own zero
+        nearer = nearer - nearer.mean()
+        centre = crop.crop_to_frame(np.array([CAMERA.center, CAMERA.size - 1 - CAMERA.center], np.float64))
+        points[:, :2] = centre + (landmarks[:LANDMARKS, :2] - centre) * ((middle - nearer) / middle)[:, None]
+    return points.astype(np.float32)
+
+
 def fit_camera(vertices: np.ndarray, landmarks: np.ndarray, crop: CropTransform, start: np.ndarray) -> np.ndarray:
     """(6,) angle and translation that project model points onto landmarks: Gauss-Newton on the perspective camera.
 
@@ -82,6 +103,13 @@ def fit_camera(vertices: np.ndarray, landmarks: np.ndarray, crop: CropTransform,
     return x
 
 
+def model_points(landmarks: np.ndarray, mean: np.ndarray, crop: CropTransform) -> tuple[Pose, np.ndarray]:
+    """Pose and (468, 3) landmarks in the model's frame, free of perspective: what ``Fitter`` wants to observe."""
+    flat = undo_perspective(landmarks, mean, crop)
+    pose = find_pose(flat, mean)
+    return pose, pose.to_model(flat)
+
+
 def reconstruct_frame(frame: np.ndarray, landmarks: np.ndarray, model: FaceModel, fitter: Fitter) -> Coefficients:
     """All 257 coefficients of one frame, with the identity the fitter has solved for the clip.
 
@@ -92,10 +120,11 @@ def reconstruct_frame(frame: np.ndarray, landmarks: np.ndarray, model: FaceModel
         fitter: solved.
     """
     rows = model.landmark_vertices
-    pose = find_pose(landmarks, model.mean[rows])
-    expression = fitter.expression(pose.to_model(landmarks[:LANDMARKS]))
-    vertices = model.vertices(fitter.identity, expression)
+    mean = model.mean[rows]
     crop = align_crop(five_points(landmarks[IBUG68]), frame.shape[:2])
+    pose, points = model_points(landmarks, mean, crop)
+    expression = fitter.expression(points)
+    vertices = model.vertices(fitter.identity, expression)
     angle = angles_from_matrix(torch.from_numpy(pose.rotation.copy())[None])[0].numpy()
     depth = CAMERA.focal / (pose.scale * crop.scale)
     centre = crop.frame_to_crop(landmarks[:LANDMARKS, :2].mean(0)) - screen_points_numpy(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import json
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -38,8 +39,8 @@ STRONG = 0.25
 # The tracker's mesh is a regression with a prior: it follows brows and lip corners only part of the way (the textures
 # show brows that have moved further than their landmarks). Directions are scaled back up by this much.
 REACH = 1.6
-# Emotions that only a few actors show are learned with more of the actors in them: they are held back.
-FEW = 0.7
+# Emotions that no crowd shows, only a few actors, are held back to this, unless the actors agree.
+FEW = 0.6
 # One-sided by nature: never mirrored.
 ONE_SIDED = ("contempt",)
 FEATURE_SIZE = 32
@@ -207,6 +208,13 @@ def edit_mask(model: FaceModel, template: UvTemplate) -> np.ndarray:
     return cv2.GaussianBlur(mask, (0, 0), 1.0)
 
 
+def trust_in(deltas: list[np.ndarray]) -> float:
+    """FEW to 1: how far a few people's directions can be trusted, from the mean cosine between them."""
+    unit = [d / max(np.linalg.norm(d), 1e-9) for d in deltas]
+    pairs = [float(np.sum(a * b)) for a, b in itertools.combinations(unit, 2)]
+    return FEW + (1 - FEW) * max(float(np.mean(pairs)), 0.0) if pairs else FEW
+
+
 def pool(deltas: list[np.ndarray], weights: list[float], lift: float) -> np.ndarray:
     """Weighted mean, brought back towards the people's own mean strength (averaging unlike looks weakens them).
 
@@ -240,7 +248,7 @@ def geometry_editor(groups: dict, people: list[str], model: FaceModel) -> Linear
     for j, emotion in enumerate(EMOTIONS):
         own = {p: delta(p, emotion) for p in people if (p, emotion) in groups}
         found, weights = list(own.values()), [1.0] * len(own)
-        trust = FEW
+        trust = trust_in([d for d, _ in found])
         for crowd, most in (("faces_open", 2.0), ("london", 1.0)):
             count = groups[crowd, emotion].count if (crowd, emotion) in groups else 0
             if count >= 60:
@@ -275,7 +283,7 @@ def texture_directions(groups: dict, people: list[str], model: FaceModel, templa
     for j, emotion in enumerate(EMOTIONS):
         own = {p: delta(p, emotion) for p in people if (p, emotion) in groups}
         deltas, weights = list(own.values()), [1.0] * len(own)
-        trust = FEW
+        trust = trust_in(deltas)
         count = groups["faces_open", emotion].count if ("faces_open", emotion) in groups else 0
         if count >= 60:
             deltas.append(delta("faces_open", emotion))
