@@ -224,10 +224,12 @@ class ClipEditor:
         around, usable = window(self._half)
         codes = np.stack([timeline.code(store.time(i)) if ok else np.zeros(7, np.float32)
                           for i, ok in zip(around, usable, strict=True)])  # fmt: skip
+        # A frame that is not trusted holds its neighbours back, the less the further they are: the edit fades out
+        # towards it and in again behind it.
         around, near = window(self._fade_half)
-        fades = np.array([store.fade(i) if ok else 0.0 for i, ok in zip(around, near, strict=True)])
-        # A frame just beside a lost face takes part in its fade; never more than the frame itself is trusted.
-        fade = min(float(smooth_at(fades, near, (len(around) - 1) // 2)) * 1.02, store.fade(index), 1.0)
+        distance = np.abs(np.array(around) - index) / (self._fade_half + 1)
+        trust = np.array([store.fade(i) if ok else 1.0 for i, ok in zip(around, near, strict=True)])
+        fade = float((trust + (1 - trust) * distance).min())
         return smooth_at(codes, usable, self._half) * np.float32(fade)
 
     def _frame(self, frame: Frame) -> dict:

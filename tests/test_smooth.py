@@ -149,7 +149,6 @@ def test_the_edit_fades_beside_a_lost_face() -> None:
     np.testing.assert_allclose(got[18:22], got[14:10:-1], atol=1e-6)  # the same out and in
 
 
-@pytest.mark.xfail(strict=True, reason="the last frame beside a lost face is still edited by 63 %, then 0 %")
 def test_the_edit_does_not_jump_beside_a_lost_face() -> None:
     assert np.abs(np.diff(_beside_lost_face())).max() < 0.4
 

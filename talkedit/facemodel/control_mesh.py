@@ -19,10 +19,10 @@ from talkedit.track.topology import FACE_OVAL, LANDMARKS, LEFT_EYE, RIGHT_EYE, t
 SKIRT_RADII = (0.12, 0.28, 0.5)
 SKIRT_FADE = (0.62, 0.2, 0.0)
 SKIRT_CENTRE = (168, 6, 197, 195, 5, 4, 2, 0, 17)
-# Inner eye ring: how far towards the eye's centre, and how much of the lids' displacement it takes part in. The
-# centre (the iris) takes none: eyeballs keep still.
-EYE_RING = 0.55
-EYE_FOLLOW = 0.45
+# Inner eye ring: how far out from the eye's centre, and how much of the lids' displacement it takes part in. The band
+# outside it carries the soft edge of the lids and moves with them; the centre (the iris) does not move.
+EYE_RING = 0.62
+EYE_FOLLOW = 0.75
 
 
 @dataclass(frozen=True)

@@ -127,8 +127,15 @@ def load_open_model(path: Path) -> FaceModel:
         refine = _unpack(t, "refine", control)
         position = (refine @ _unpack(t, "position", 468)).astype(np.float32)
         displacement = (refine @ _unpack(t, "displacement", 468)).astype(np.float32)
+        return _expand(t, position.tocsr(), displacement.tocsr(), meta)
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise InputError(f"{path} is not an open face model file ({error})") from error
+
+
+def _expand(
+    t: dict[str, np.ndarray], position: sparse.csr_matrix, displacement: sparse.csr_matrix, meta: dict[str, str]
+) -> FaceModel:
+    """The model on all vertices, from bases on the landmarks."""
 
     def expand(operator: sparse.csr_matrix, basis: np.ndarray) -> np.ndarray:
         flat = operator @ basis.astype(np.float32).reshape(468, -1)
@@ -145,8 +152,8 @@ def load_open_model(path: Path) -> FaceModel:
         uv=t["uv"],
         keypoints=t["keypoints"],
         landmark_vertices=np.arange(468, dtype=np.int32),
-        position=position.tocsr(),
-        displacement=displacement.tocsr(),
+        position=position,
+        displacement=displacement,
         skirt=t["skirt"],
         eyeball=t["eyeball"].astype(bool),
         mouth_loop=t["mouth_loop"],

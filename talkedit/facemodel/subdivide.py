@@ -68,13 +68,12 @@ class _Mesh:
             return around[0] if around[1] == other else around[1]
 
         pa, pb = before(a, b), before(b, a)
+        if pa is None or pb is None:
+            return {a: 0.5, b: 0.5}
         weights: dict[int, float] = defaultdict(float)
-        for v, p in ((a, pa), (b, pb)):
-            weights[v] += 0.5 if p is None else 9 / 16
-            if p is not None:
-                weights[p] -= 1 / 16
-        total = sum(weights.values())
-        return {k: w / total for k, w in weights.items()}
+        for v, w in ((a, 9 / 16), (b, 9 / 16), (pa, -1 / 16), (pb, -1 / 16)):
+            weights[v] += w
+        return weights
 
     def wing(self, a: int, b: int, inner: int) -> int | None:
         if self.is_sharp(a, b):

@@ -23,7 +23,7 @@ WIDEST, ROOM = 0.36, 0.22
 # How far lids may close or widen at most.
 LID_RANGE = (0.62, 1.5)
 LIP_REACH = {"upper": 0.10, "lower": 0.17}
-LID_REACH = 0.055
+LID_REACH = 0.08
 _RIGHT_LIDS = np.array([[246, 7], [161, 163], [160, 144], [159, 145], [158, 153], [157, 154], [173, 155]])
 _LEFT_LIDS = np.array([[466, 249], [388, 390], [387, 373], [386, 374], [385, 380], [384, 381], [398, 382]])
 
@@ -91,6 +91,7 @@ class Openings:
         gaps = np.maximum(self.lip_gaps(source), 0)
         middle = float(gaps[len(gaps) // 2])
         factor = float(np.clip(1 + wish / (SPOKEN * self._eye), *LIP_RANGE))
+        wish = min(wish, 0.95 * ROOM * self._eye)  # or wider speech would end in a narrower gap
         if wish > 0:  # what is open already opens less
             factor = 1 + (min(factor - 1, wish / max(middle, 1e-6))) * float(
                 np.clip((WIDEST - middle / self._eye) / ROOM, 0, 1)

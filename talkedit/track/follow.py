@@ -40,7 +40,7 @@ class FaceTracker:
     """
 
     def __init__(self, face: str | int = "largest", min_confidence: float = 0.3) -> None:
-        if face != "largest" and not str(face).isdigit():
+        if face != "largest" and not str(face).isdecimal():
             raise InputError(f"--face must be 'largest' or a number from 0, not '{face}'")
         self._face = face if face == "largest" else int(face)
         self._min_confidence = min_confidence
