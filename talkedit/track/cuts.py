@@ -40,8 +40,8 @@ class CutDetector:
 
     @staticmethod
     def _brightened(a: np.ndarray, b: np.ndarray) -> bool:
-        """Whether two thumbnails show the same picture in another light."""
+        """Whether two thumbnails show the same picture in another light: alike, and nearly all brighter or all darker."""
         x, y = a.mean(2).ravel(), b.mean(2).ravel()
-        if min(x.std(), y.std()) < 3:
+        if min(x.std(), y.std()) < 3 or np.corrcoef(x, y)[0, 1] < 0.5:
             return False
-        return float(np.corrcoef(x, y)[0, 1]) > 0.9
+        return bool(min((x < y - 4).mean(), (x > y + 4).mean()) < 0.02)
