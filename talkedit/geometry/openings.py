@@ -17,7 +17,7 @@ from talkedit.track import topology as topo
 # Inner-lip gap of ordinary speech over the outer-eye distance: a gap of this size grows by what the emotion asks for.
 SPOKEN = 0.12
 # How far gaps may shrink or grow at most.
-LIP_RANGE = (0.7, 2.1)
+LIP_RANGE = (0.7, 1.8)
 # An emotion adds nothing to a gap of WIDEST, and less and less over the last ROOM before it.
 WIDEST, ROOM = 0.36, 0.22
 # How far lids may close or widen at most.

@@ -40,7 +40,7 @@ class CutDetector:
 
     @staticmethod
     def _brightened(a: np.ndarray, b: np.ndarray) -> bool:
-        """Whether two thumbnails show the same picture in another light: alike, and nearly all brighter or all darker."""
+        """Whether two thumbnails are alike but for the light: nearly all of one brighter, or all of it darker."""
         x, y = a.mean(2).ravel(), b.mean(2).ravel()
         if min(x.std(), y.std()) < 3 or np.corrcoef(x, y)[0, 1] < 0.5:
             return False
