@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 import cv2
 import numpy as np
 
@@ -19,7 +21,7 @@ from talkedit.reconstruct.fit import Fitter
 from talkedit.reconstruct.pose import find_pose
 from talkedit.report import StageClock
 from talkedit.smooth import half_width, smooth_at
-from talkedit.texture.editor import contrast_gain, detail_of
+from talkedit.texture.editor import PersonClassifier, contrast_gain, detail_of
 from talkedit.texture.uv_map import UvTemplate
 from talkedit.track import make_tracker
 from talkedit.track.measures import eye_distance
@@ -53,6 +55,42 @@ def choose_device(name: str) -> str:
     return "cuda"
 
 
+@dataclass
+class Speaker:
+    """What is learned of the speaker of one shot.
+
+    Attributes:
+        fitter: sums for the identity, solved at the end of the first pass.
+        lids: (right, left) lid gaps of the frames so far, model units.
+        features, contrast: of the frames that were looked at closely.
+        frames: how many frames were learned from.
+        reference: (right, left) lid gap of open eyes.
+        people: (N,) weights of the training people.
+        texture_gain: how strongly wrinkles show in this shot.
+    """
+
+    fitter: Fitter
+    people: np.ndarray
+    lids: list[tuple[float, float]] = field(default_factory=list)
+    features: list[np.ndarray] = field(default_factory=list)
+    contrast: list[float] = field(default_factory=list)
+    frames: int = 0
+    reference: tuple[float, float] = (0.1, 0.1)
+    texture_gain: float = 1.0
+
+    def solve(self, classify: PersonClassifier | None) -> None:
+        """Turns the sums into identity, reference, people and gain, and lets the samples go."""
+        self.fitter.solve()
+        if self.lids:
+            right, left = np.percentile(np.array(self.lids), 70, axis=0)
+            self.reference = (float(right), float(left))
+        if self.features and classify is not None:
+            self.people = np.mean([classify(f) for f in self.features], axis=0)
+        if self.contrast:
+            self.texture_gain = float(np.mean(self.contrast))
+        self.lids, self.features, self.contrast = [], [], []
+
+
 class ClipEditor:
     """See the module's name: ``observe`` every frame, ``solve`` once, then ``edit`` frames in order.
 
@@ -77,9 +115,7 @@ class ClipEditor:
         self._openings = Openings(self._mean)
         self._template = UvTemplate(self.model)
         self._store = TrackStore()
-        self._features: list[np.ndarray] = []
-        self._contrast: list[float] = []
-        self._lids: list[tuple[float, float]] = []
+        self._speakers: dict[int, Speaker] = {}
         self._loop = self.model.mouth_loop
         self._last_frame: tuple[int, dict] | None = None
         self.edited_frames = 0
@@ -87,11 +123,8 @@ class ClipEditor:
         self._last_time: float | None = None
         self._interval: list[float] = []
         self._most_faces = 0
-        self._pending_cut = False
-        self.people = np.full(len(self.editors.people), 1 / len(self.editors.people), np.float32)
         self.skipped: list[tuple[int, str]] = []
         self.notes: list[str] = []
-        self.seen_small = False
 
     # -- first pass --------------------------------------------------------------------------------------------------
 
@@ -120,18 +153,24 @@ class ClipEditor:
             self._learn(frame, track, fade)
 
     def _learn(self, frame: Frame, track: Track, fade: float) -> None:
+        shot = self._store.shot(frame.index)
+        if shot not in self._speakers:
+            equal = np.full(len(self.editors.people), 1 / len(self.editors.people), np.float32)
+            self._speakers[shot] = Speaker(self._fitter.fresh(), equal)
+        speaker = self._speakers[shot]
         points = find_pose(track.landmarks, self._mean).to_model(track.landmarks[:468])
         # Frontal frames with a nearly closed mouth say most about the neutral face.
-        self._fitter.observe(points, fade / (1 + 8 * track.mouth_open))
-        self._lids.append(self._openings.lid_reference(points))
-        if len(self._lids) > 4000:  # bounded: every other one is enough from here
-            self._lids = self._lids[::2]
-        if self._store.faces % LOOK_EVERY == 1 and len(self._features) < 200:
+        speaker.fitter.observe(points, fade / (1 + 8 * track.mouth_open))
+        speaker.lids.append(self._openings.lid_reference(points))
+        if len(speaker.lids) > 4000:  # bounded: every other one is enough from here
+            speaker.lids = speaker.lids[::2]
+        if speaker.frames % LOOK_EVERY == 0 and len(speaker.features) < 200:
             mesh = self.model.position @ track.landmarks[:468]
             luminance = self._template.unwrap(frame.rgb.astype(np.float32) @ LUMINANCE, mesh)
             detail = detail_of(luminance, self._template.inside)
-            self._features.append(self.editors.classifier.features(detail))
-            self._contrast.append(contrast_gain(detail, self._template.inside))
+            speaker.features.append(self.editors.classifier.features(detail))
+            speaker.contrast.append(contrast_gain(detail, self._template.inside))
+        speaker.frames += 1
 
     def solve(self) -> None:
         """Ends the first pass: identity of the clip, the people it resembles, the open-eye reference.
@@ -142,23 +181,20 @@ class ClipEditor:
         close = getattr(self._tracker, "close", None)
         if close is not None:
             close()
-        if not self._lids:
+        if not self._speakers:
             if getattr(self._tracker, "too_small", 0):
                 raise NoFaceError("the face is too small to edit (it must be at least 40 pixels wide)")
             if self._store.faces:
                 raise NoFaceError("no frame shows the face clearly enough to edit (turned away or cut off)")
             raise NoFaceError("no face was found in the input")
         with self.clock("reconstruct"):
-            self._fitter.solve()
-            lids = np.array(self._lids)
-            self._reference = tuple(np.percentile(lids, 70, axis=0).tolist())
-            if self._features and self.options.classifier:
-                self.people = np.mean([self.editors.classifier(f) for f in self._features], axis=0)
+            classify = self.editors.classifier if self.options.classifier else None
+            for speaker in self._speakers.values():
+                speaker.solve(classify)
         if self._most_faces > 1:
             self.notes.append(
                 f"up to {self._most_faces} faces in a frame; one was edited (choose another with --face N)"
             )
-        self._texture_gain = float(np.mean(self._contrast)) if self._contrast else 1.0
         fps = 1 / float(np.median(self._interval)) if self._interval else 25.0
         self._half = half_width(fps) if self.options.smooth else 0
         self._fade_half = half_width(fps, 4)
@@ -166,10 +202,15 @@ class ClipEditor:
         self._parts = np.array([PARTS_LIPS.get(e, 0.0) for e in EMOTIONS], np.float32)
 
     def metrics(self) -> dict:
-        """What the report says about the speaker."""
+        """What the report says about the speaker of the longest shot."""
+        if not self._speakers:
+            return {}
+        longest = max(self._speakers.values(), key=lambda speaker: speaker.frames)
+        people = zip(self.editors.people, longest.people, strict=True)
         return {
-            "people": {n: round(float(w), 3) for n, w in zip(self.editors.people, self.people, strict=True)},
-            "identity_norm": round(float(np.linalg.norm(self._fitter.identity)), 2),
+            "shots": len(self._speakers),
+            "people": {name: round(float(weight), 3) for name, weight in people},
+            "identity_norm": round(float(np.linalg.norm(longest.fitter.identity)), 2),
         }
 
     # -- second pass -------------------------------------------------------------------------------------------------
@@ -196,8 +237,8 @@ class ClipEditor:
             picture = sample(frame.rgb, warp) if geometry else self._rect(frame.rgb, warp).copy()
         if self.options.only != "geometry":
             with self.clock("texture"):
-                ratio = self.editors.texture.log_ratio(code, self.people)
-                multiply_ratio(picture, warp, ratio * np.float32(self._texture_gain))
+                ratio = self.editors.texture.log_ratio(code, known["speaker"].people)
+                multiply_ratio(picture, warp, ratio * np.float32(known["speaker"].texture_gain))
         if geometry and self.options.teeth:
             with self.clock("mouth"):
                 fill_mouth(
@@ -244,10 +285,12 @@ class ClipEditor:
             landmarks = steady(window, half)
             pose = find_pose(landmarks, self._mean)
             points = pose.to_model(landmarks[:468])
+            speaker = self._speakers[store.shot(index)]
             known = {
+                "speaker": speaker,
                 "pose": pose,
                 "points": points,
-                "expression": self._fitter.expression(points),
+                "expression": speaker.fitter.expression(points),
                 "pause": self._pause(index),
                 "mesh": self.model.position @ landmarks[:468],
                 "eye": eye_distance(landmarks),
@@ -265,15 +308,15 @@ class ClipEditor:
 
     def _target(self, known: dict, code: np.ndarray) -> np.ndarray:
         """(V, 3) edited mesh in the picture: tracked mesh + B_exp (β′ − β), with lips and lids held to the source."""
-        beta = known["expression"]
-        edited = self.editors.geometry.edit(self._fitter.identity, beta, code, self.people)
+        beta, speaker = known["expression"], known["speaker"]
+        edited = self.editors.geometry.edit(speaker.fitter.identity, beta, code, speaker.people)
         rows = self.model.landmark_vertices
         delta = (self.model.exp_basis[rows] @ (edited - beta)).astype(np.float32)
         part = min(float(self._parts @ code), 1.0) * known["pause"]
         geometry = self.editors.geometry
-        wish = geometry.opening(code, self.people)
+        wish = geometry.opening(code, speaker.people)
         delta = self._openings.lips(known["points"], delta, geometry.speech, wish, part)
-        delta = self._openings.lids(known["points"], delta, self._reference)
+        delta = self._openings.lids(known["points"], delta, speaker.reference)
         moved = known["pose"].direction_to_picture(delta)
         return known["mesh"] + self.model.displacement @ moved
 

@@ -7,6 +7,8 @@ the tracking residual: the rendered mesh is the tracked mesh plus B_exp (β′ �
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 
 from talkedit.facemodel.model import FaceModel
@@ -33,6 +35,14 @@ class Fitter:
         self._weight = 0.0
         self.identity = np.zeros(self._id.shape[1], np.float32)
         self._base = self._mean.astype(np.float64)
+
+    def fresh(self) -> Fitter:
+        """A fitter for another person or shot that shares this one's matrices."""
+        other = copy.copy(self)
+        other._sum, other._weight = np.zeros_like(self._sum), 0.0
+        other.identity = np.zeros_like(self.identity)
+        other._base = self._mean.astype(np.float64)
+        return other
 
     def observe(self, points: np.ndarray, weight: float = 1.0) -> None:
         """Adds a frame: (468, 3) landmarks in the model's frame; neutral, frontal frames should weigh more."""

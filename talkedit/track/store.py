@@ -72,6 +72,10 @@ class TrackStore:
         """Inner-lip opening over the eye distance; 0 where there is no face."""
         return self._opening[index]
 
+    def shot(self, index: int) -> int:
+        """Number of the shot a frame belongs to, from 0."""
+        return self._shot[index]
+
     def fade(self, index: int) -> float:
         """Trust in a frame, 0..1; 0 where there is no face."""
         return self._fade[index]
