@@ -90,17 +90,23 @@ def sample(frame: np.ndarray, warp: Warp) -> np.ndarray:
     """
     x, y = warp.source[..., 0], warp.source[..., 1]
     out = cv2.remap(frame, x, y, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
-    step = np.zeros(warp.shape, np.float32)
-    inside = warp.hit >= 0
-    for axis in (0, 1):
-        change = np.diff(warp.source, axis=axis)
-        both = inside[1:] & inside[:-1] if axis == 0 else inside[:, 1:] & inside[:, :-1]
-        size = np.sqrt(change[..., 0] ** 2 + change[..., 1] ** 2) * both
-        part = step[1:] if axis == 0 else step[:, 1:]
-        np.maximum(part, size, out=part)
+    step = _squeeze(warp)
     for low, high, sigma in SQUEEZES:
         _soften(out, frame, warp, np.clip((step - low) / (high - low), 0, 1), sigma)
     return out
+
+
+def _squeeze(warp: Warp) -> np.ndarray:
+    """(h, w) source pixels per pixel, the larger of both directions; 0 off the mesh. Coarse on large pictures."""
+    stride = max(1, min(warp.shape) // 300)
+    where, inside = warp.source[::stride, ::stride], warp.hit[::stride, ::stride] >= 0
+    step = np.zeros(inside.shape, np.float32)
+    for axis in (0, 1):
+        change = np.diff(where, axis=axis)
+        both = inside[1:] & inside[:-1] if axis == 0 else inside[:, 1:] & inside[:, :-1]
+        part = step[1:] if axis == 0 else step[:, 1:]
+        np.maximum(part, np.sqrt(change[..., 0] ** 2 + change[..., 1] ** 2) * both / stride, out=part)
+    return step if stride == 1 else cv2.resize(step, warp.shape[::-1], interpolation=cv2.INTER_LINEAR)
 
 
 def _soften(out: np.ndarray, frame: np.ndarray, warp: Warp, share: np.ndarray, sigma: float) -> None:
