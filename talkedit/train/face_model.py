@@ -23,6 +23,7 @@ from talkedit.facemodel.uv import signed_areas, unwrap
 from talkedit.track import topology as topo
 from talkedit.track.measures import yaw_degrees
 from talkedit.train.albedo import collect_albedos, texture_basis
+from talkedit.train.manifest import update_manifest
 
 # Deep3DFaceRecon's five reference points (eye centres, nose tip, mouth corners), decimetres: they fix our model's
 # units and frontal orientation, so that its camera holds for us too.
@@ -31,6 +32,12 @@ REFERENCE5 = np.array(
      [-0.2522, -0.3813, 0.2241], [0.2485, -0.3813, 0.2224]]
 )  # fmt: skip
 MAX_YAW = 25.0
+ABOUT = {
+    "kind": "bfm",
+    "what": "open face model: 80 identity, 64 expression, 80 texture components",
+    "trained_on": "muxspace/facial_expressions, London set, MEAD, LivePortrait examples",
+    "licence": "research, non-commercial (follows from MEAD)",
+}
 ID, EXP, TEX = 80, 64, 80
 
 
@@ -231,6 +238,7 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--data", type=Path, required=True, help="folder of the open recipe's collection")
     p.add_argument("--cache", type=Path, default=Path("build/cache"), help="folder for tracked landmarks")
     p.add_argument("-o", "--output", type=Path, default=Path("bfm/open_face.safetensors"))
+    p.add_argument("--manifest", type=Path, default=Path("checkpoints/manifest.json"))
     p.add_argument("--figures-only", action="store_true", help="measure on left-out people and write nothing")
     args = p.parse_args(argv)
     collection = Collection(args.data, args.cache)
@@ -279,6 +287,7 @@ def main(argv: list[str] | None = None) -> int:
     args.output.parent.mkdir(parents=True, exist_ok=True)
     meta = {"figures": json.dumps(figures), "licence": "see bfm/README.md"}
     save_open_model(args.output, arrays, refine_op, mesh.position, mesh.displacement, meta)
+    update_manifest(args.manifest, args.output, ABOUT)
     return 0
 
 

@@ -8,7 +8,6 @@ towards the pooled one, which also learns from thousands of single pictures.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import itertools
 import json
 from collections import defaultdict
@@ -30,6 +29,7 @@ from talkedit.texture.uv_map import UvTemplate
 from talkedit.track import topology as topo
 from talkedit.track.measures import yaw_degrees
 from talkedit.train.face_model import mirror_map
+from talkedit.train.manifest import update_manifest
 
 LUMINANCE = np.float32([0.299, 0.587, 0.114])
 # How much of a person's direction is their own; the rest is pooled.
@@ -316,14 +316,6 @@ def train_classifier(faces: list[tuple[str, np.ndarray]], people: list[str], sof
     return PersonClassifier((softness * weight).astype(np.float32), bias.astype(np.float32), FEATURE_SIZE)
 
 
-def update_manifest(path: Path, name: str, entry: dict) -> None:
-    """Adds or replaces one file's entry in ``manifest.json`` beside it."""
-    manifest = json.loads(path.read_text()) if path.exists() else {"files": {}}
-    data = (path.parent / name).read_bytes()
-    manifest["files"][name] = {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data), **entry}
-    path.write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n")
-
-
 def main(argv: list[str] | None = None) -> int:
     """Trains and writes ``linear_editor.safetensors``."""
     p = argparse.ArgumentParser(prog="talkedit train linear", description=__doc__.split("\n")[0])
@@ -348,7 +340,7 @@ def main(argv: list[str] | None = None) -> int:
     save_linear(args.output, editors)
     update_manifest(
         args.output.parent / "manifest.json",
-        args.output.name,
+        args.output,
         {
             "what": "linear emotion directions (expression space, luminance texture) and person classifier",
             "trained_on": "MEAD (front view of " + ", ".join(people) + "), London set, muxspace/facial_expressions",
