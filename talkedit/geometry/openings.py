@@ -21,7 +21,7 @@ LIP_RANGE = (0.7, 1.8)
 # An emotion adds nothing to a gap of WIDEST, and less and less over the last ROOM before it.
 WIDEST, ROOM = 0.36, 0.22
 # How far lids may close or widen at most.
-LID_RANGE = (0.62, 1.5)
+LID_RANGE = (0.5, 1.5)
 LIP_REACH = {"upper": 0.10, "lower": 0.17}
 LID_REACH = 0.08
 _RIGHT_LIDS = np.array([[246, 7], [161, 163], [160, 144], [159, 145], [158, 153], [157, 154], [173, 155]])

@@ -38,7 +38,7 @@ OWN = 0.3
 STRONG = 0.25
 # The tracker's mesh is a regression with a prior: it follows brows and lip corners only part of the way (the textures
 # show brows that have moved further than their landmarks). Directions are scaled back up by this much.
-REACH = 1.6
+REACH = 1.75
 # Emotions that no crowd shows, only a few actors, are held back to this, unless the actors agree.
 FEW = 0.6
 # One-sided by nature: never mirrored.
@@ -255,7 +255,7 @@ def geometry_editor(groups: dict, people: list[str], model: FaceModel) -> Linear
                 found.append(delta(crowd, emotion))
                 weights.append(min(count / 60, most))
                 trust = 1.0
-        pooled = pool([d for d, _ in found], weights, lift=1.4 if trust == 1 else 1.25)
+        pooled = pool([d for d, _ in found], weights, lift=1.15)
         gap = float(np.average([g for _, g in found], weights=weights))
         for n, p in enumerate(people):
             d, g = own.get(p, (pooled, gap))
@@ -292,7 +292,7 @@ def texture_directions(groups: dict, people: list[str], model: FaceModel, templa
         if emotion == "happy" and ("london", emotion) in groups:
             deltas.append(delta("london", emotion))
             weights.append(1.0)
-        pooled = pool(deltas, weights, lift=2.0 if trust == 1 else 1.6)
+        pooled = pool(deltas, weights, lift=2.4 if trust == 1 else 1.6)
         for n, p in enumerate(people):
             out[n, j] = trust * (OWN * own.get(p, pooled) + (1 - OWN) * pooled)
     return out
