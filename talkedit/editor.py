@@ -22,14 +22,13 @@ from talkedit.reconstruct.pose import find_pose
 from talkedit.report import StageClock
 from talkedit.smooth import half_width, smooth_at
 from talkedit.texture.editor import PersonClassifier, contrast_gain, detail_of
-from talkedit.texture.uv_map import UvTemplate
+from talkedit.texture.uv_map import LUMINANCE, UvTemplate
 from talkedit.track import make_tracker
 from talkedit.track.measures import eye_distance
 from talkedit.track.steady import steady
 from talkedit.track.store import TrackStore
 from talkedit.types import Frame, Track
 
-LUMINANCE = np.float32([0.299, 0.587, 0.114])
 # The edit fades out between these head turns (degrees): beyond, the mesh hides half of what it must move.
 YAW_FADE = (38.0, 58.0)
 # Every so many frames one is unwrapped for the person classifier.

@@ -8,6 +8,9 @@ import numpy as np
 from talkedit.facemodel.model import FaceModel
 from talkedit.render import attribute_map
 
+# Rec. 601 weights of red, green and blue.
+LUMINANCE = np.float32([0.299, 0.587, 0.114])
+
 
 class UvTemplate:
     """The rasterised UV layout of a face model.

@@ -25,13 +25,12 @@ from talkedit.geometry.editor import LinearGeometryEditor
 from talkedit.reconstruct.fit import Fitter
 from talkedit.reconstruct.pose import Pose, find_pose
 from talkedit.texture.editor import LinearTextureEditor, PersonClassifier, detail_of
-from talkedit.texture.uv_map import UvTemplate
+from talkedit.texture.uv_map import LUMINANCE, UvTemplate
 from talkedit.track import topology as topo
 from talkedit.track.measures import yaw_degrees
 from talkedit.train.face_model import mirror_map
 from talkedit.train.manifest import update_manifest
 
-LUMINANCE = np.float32([0.299, 0.587, 0.114])
 # How much of a person's direction is their own; the rest is pooled.
 OWN = 0.3
 # The share of an emotion's frames that "full intensity" is learned from.
