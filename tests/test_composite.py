@@ -241,6 +241,25 @@ def test_mouth_is_painted_in_its_hole_and_its_soft_edge_only(opening: float, wid
         assert before[hole].astype(float).mean(-1).max() > 110 or opening > 0.1
 
 
+@pytest.mark.parametrize(("opening", "wider"), [(0.0, 0.08), (0.03, 0.08), (0.1, 0.08)])
+def test_no_line_of_the_unmoved_source_shows_along_the_opened_lips(opening: float, wider: float) -> None:
+    """Dark lips on a bright face: what lay under the new hole is bright, what belongs there is not."""
+    frame, warp, source, target = mouth(opening, wider)
+    loop = model().mouth_loop
+    dark = np.zeros(frame.shape[:2], np.uint8)
+    cv2.fillPoly(dark, [np.round(source[loop, :2]).astype(np.int32)], 1)
+    dark = cv2.dilate(dark, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (17, 17))) > 0
+    frame = np.where(dark[..., None], np.minimum(frame, 100), 250).astype(np.uint8)
+    picture = sample(frame, warp)
+    fill_mouth(picture, frame, warp, source[loop, :2], target[loop, :2], 170.0)
+    polygon = np.zeros(warp.shape, np.uint8)
+    cv2.fillPoly(polygon, [np.round(target[loop, :2] - [warp.x0, warp.y0]).astype(np.int32)], 1)
+    hole = (warp.hit < 0) & (polygon > 0)
+    under = frame[warp.y0 :, warp.x0 :][: warp.shape[0], : warp.shape[1]]
+    assert hole.sum() > 200 and (under[hole] == 250).any()
+    assert picture[hole].max() <= 110
+
+
 # -- displacement --------------------------------------------------------------------------------------------------
 
 

@@ -11,10 +11,18 @@ import cv2
 import numpy as np
 
 from talkedit.composite.warp import Warp
+from talkedit.geometry.openings import smoothstep
 
 # Cavity colour as a share of the lips' mean colour where the source shows no cavity of its own.
 CAVITY_SHARE = np.float32([0.34, 0.24, 0.24])
-LIP_EDGE = 0.011  # softness of the lips' inner edge over the eye distance
+RIM = 0.012  # lips around the source's mouth that come along with its inside, over the eye distance
+# Within this share of the eye distance from a lip, a row gives up its own width and moves as the lip does: what shows
+# there is lip or gum, and a row that slid along the lip would bare the cavity between the two.
+LIP_HOLD = 0.05
+# Over which gaps of the source's lips, in eye distances, its mouth shows more and more. Below, they are closed.
+OPEN = (0.01, 0.025)
+LIP_EDGE = 0.011  # softness of the inner edge of lips that were closed, over the eye distance
+SEAM = 0.7  # the same where the mouth showed, in pixels: its own rim already makes the edge
 _UPPER = slice(3, 8)  # the middle of the upper inner lip in the loop's order (corner, upper lip, corner, lower lip)
 _LOWER = slice(13, 18)
 # Whole lips with both corners, from the same corner on.
@@ -70,8 +78,9 @@ def fill_mouth(
         return  # the source's own pixels are already right
 
     gx, gy = np.meshgrid(np.arange(x0, x1, dtype=np.float32), np.arange(y0, y1, dtype=np.float32))
-    # A little of the lips' inner rim may come along: it belongs there, and hides where the rows end.
-    known = _polygon(s_loop, shape, grow=max(1.0, 0.012 * eye)) if gap > 0.02 * eye else np.zeros(shape, np.float32)
+    # The lips' inner rim comes along, so that they go on into the mouth without an edge.
+    shows = smoothstep(gap / eye, *OPEN)
+    known = _polygon(s_loop, shape, grow=max(1.0, RIM * eye)) * np.float32(shows)
     s_depth = _depth(gx - corner[0], gy - corner[1], s_loop)
     split = _split(frame[y0:y1, x0:x1], known, s_depth)
     feather = max(0.6, 0.008 * eye)
@@ -83,7 +92,7 @@ def fill_mouth(
     cavity = _cavity_colour(frame, source, known, (x0, y0))
     layers = []
     for lip, mine in ((_UPPER_LIP, 1 - is_lower), (_LOWER_LIP, is_lower)):
-        shift = _row_shift(gx, gy, source[lip], target[lip])
+        shift = _row_shift(gx, gy, source[lip], target[lip], LIP_HOLD * eye)
         moved_x, moved_y = gx - shift[0], gy - shift[1]
         colour = cv2.remap(frame, moved_x, moved_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         seen = cv2.remap(known * mine, moved_x - corner[0], moved_y - corner[1], cv2.INTER_LINEAR)
@@ -97,20 +106,32 @@ def fill_mouth(
     # The lips shade the cavity: darker right under the upper lip than in its middle.
     shade = 0.8 + 0.2 * np.clip(depth * 2, 0, 1)[..., None]
     mouth = shown * share + cavity * shade * (1 - share)
-    # Lips have no hard edge: the mouth fades into them over a fixed share of the face.
-    alpha = cv2.GaussianBlur(inside, (0, 0), max(0.8, LIP_EDGE * eye))[..., None]
-    area = picture[rect].astype(np.float32)
+    edge = shows * SEAM + (1 - shows) * max(0.8, LIP_EDGE * eye)
+    alpha = np.minimum((1 + shows) * cv2.GaussianBlur(inside, (0, 0), edge), 1)[..., None]
+    area = _close(picture[rect], inside, 2 * edge)
     picture[rect] = np.clip(area + (mouth - area) * alpha + 0.5, 0, 255).astype(np.uint8)
 
 
+def _close(area: np.ndarray, hole: np.ndarray, sigma: float) -> np.ndarray:
+    """(h, w, 3) float32: the lips continued into the hole, under which lies the unmoved source.
+
+    Left there, it would show as a bright line along the lips wherever the mouth's edge is soft.
+    """
+    lips = 1 - hole
+    near = cv2.GaussianBlur(lips, (0, 0), sigma)[..., None]
+    spread = cv2.GaussianBlur(area * lips[..., None], (0, 0), sigma) / np.maximum(near, 1e-3)
+    return area + (spread - area) * hole[..., None]
+
+
 def _row_shift(
-    x: np.ndarray, y: np.ndarray, source: np.ndarray, target: np.ndarray
+    x: np.ndarray, y: np.ndarray, source: np.ndarray, target: np.ndarray, hold: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """(h, w) x and y displacement of a row of teeth: up and down with its lip along the mouth, sideways as one piece.
 
     Args:
         x, y: (h, w) pixel positions in the edited frame.
         source, target: (11, 2) one inner lip from corner to corner, before and after the edit.
+        hold: distance from the lip, pixels, over which the row lets go of the lip's own sideways movement.
     """
     axis = target[-1] - target[0]
     axis = axis / max(float(np.linalg.norm(axis)), 1e-6)
@@ -118,9 +139,12 @@ def _row_shift(
     moved = target - source
     along_lip = np.maximum.accumulate((target - target[0]) @ axis + np.arange(len(target)) * 1e-4)
     along, over = moved @ axis, moved @ across
-    along = along.mean() + WIDENING * (along - along.mean())
     u = (x - target[0, 0]) * axis[0] + (y - target[0, 1]) * axis[1]
+    v = (x - target[0, 0]) * across[0] + (y - target[0, 1]) * across[1]
+    away = (v - np.interp(u, along_lip, (target - target[0]) @ across)) / hold
+    taken = WIDENING + (1 - WIDENING) * np.exp(-(away**2))
     a, o = np.interp(u, along_lip, along), np.interp(u, along_lip, over)
+    a = along.mean() + taken * (a - along.mean())
     shift_x, shift_y = a * axis[0] + o * across[0], a * axis[1] + o * across[1]
     return shift_x.astype(np.float32), shift_y.astype(np.float32)
 
