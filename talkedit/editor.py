@@ -109,7 +109,7 @@ class ClipEditor:
         self.editors = load_linear(resources.find("checkpoints", "linear_editor.safetensors"))
         self._device = choose_device(options.device)
         self._mean = self.model.mean[self.model.landmark_vertices]
-        self._tracker = make_tracker(options.tracker, face=options.face)
+        self._tracker = make_tracker(options.tracker, face=options.face, device=self._device)
         self._fitter = Fitter(self.model)
         self._openings = Openings(self._mean)
         self._template = UvTemplate(self.model)

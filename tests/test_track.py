@@ -390,10 +390,8 @@ def test_superscript_face_number() -> None:
 
 
 def test_unknown_trackers_are_refused() -> None:
-    with pytest.raises(InputError, match="mediapipe"):
+    with pytest.raises(InputError, match="mediapipe, face-alignment"):
         make_tracker("dlib")
-    with pytest.raises(InputError, match="face-alignment"):
-        make_tracker("face-alignment")
 
 
 # -- topology ------------------------------------------------------------------------------------------------------

@@ -10,18 +10,25 @@ from talkedit.types import Frame, Track
 TRACKERS = ("mediapipe", "face-alignment")
 
 
-def make_tracker(name: str = "mediapipe", face: str | int = "largest") -> Callable[[Frame], Track | None]:
+def make_tracker(
+    name: str = "mediapipe", face: str | int = "largest", device: str = "cpu"
+) -> Callable[[Frame], Track | None]:
     """A tracker by name.
+
+    Args:
+        name: one of ``TRACKERS``.
+        face: see ``talkedit.track.follow.FaceTracker``.
+        device: ``"cpu"`` or ``"cuda"``, for face-alignment; mediapipe runs on the CPU.
 
     Raises:
         InputError: unknown name, or its package or weights are missing.
     """
-    if name == "mediapipe":
-        from talkedit.track.follow import FaceTracker
+    if name not in TRACKERS:
+        raise InputError(f"unknown tracker '{name}'; there are: {', '.join(TRACKERS)}")
+    from talkedit.track.follow import FaceTracker
 
+    if name == "mediapipe":
         return FaceTracker(face=face)
-    if name == "face-alignment":
-        raise InputError(
-            "--tracker face-alignment needs 68-to-dense fitting, which this version does not have; use mediapipe"
-        )
-    raise InputError(f"unknown tracker '{name}'; there are: {', '.join(TRACKERS)}")
+    from talkedit.track.alignment import AlignmentMesh
+
+    return FaceTracker(face=face, mesh=AlignmentMesh(device))

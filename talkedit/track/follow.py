@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 
 from talkedit.errors import InputError
@@ -23,6 +25,13 @@ from talkedit.types import Frame, Track
 COUNT_EVERY = 25
 
 
+class Mesh(Protocol):
+    """What finds landmarks; see ``talkedit.track.facemesh.FaceMesh``."""
+
+    def __call__(self, rgb: np.ndarray, window: Window | None = None) -> list[np.ndarray]: ...
+    def close(self) -> None: ...
+
+
 class FaceTracker:
     """Callable: ``Frame -> Track | None``, for the chosen face of a clip.
 
@@ -34,18 +43,19 @@ class FaceTracker:
         face: ``"largest"``, or a number counting faces from left to right from 0, in the frame where faces first
             appear (and again after each cut).
         min_confidence: below it a face counts as not there.
+        mesh: what finds landmarks, by default a ``FaceMesh``.
 
     Raises:
         InputError: ``face`` is neither ``largest`` nor a number from 0, or mediapipe is missing.
     """
 
-    def __init__(self, face: str | int = "largest", min_confidence: float = 0.3) -> None:
+    def __init__(self, face: str | int = "largest", min_confidence: float = 0.3, mesh: Mesh | None = None) -> None:
         if face != "largest" and not str(face).isdecimal():
             raise InputError(f"--face must be 'largest' or a number from 0, not '{face}'")
         self._face = face if face == "largest" else int(face)
         self._min_confidence = min_confidence
         self._detect = FaceDetector()
-        self._mesh = FaceMesh(max_faces=2)
+        self._mesh = mesh if mesh is not None else FaceMesh(max_faces=2)
         self._cuts = CutDetector()
         self._box: np.ndarray | None = None
         self._window: Window | None = None
