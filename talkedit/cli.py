@@ -62,6 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_compare(commands)
     _add_inspect(commands)
     _add_demo(commands)
+    _add_ui(commands)
     _add_models(commands)
     _add_train(commands)
     for name, (module, text) in _TOOLS.items():
@@ -129,7 +130,7 @@ def _editing(parser: argparse.ArgumentParser) -> None:
 
 def _tracking(group) -> None:
     group.add_argument("--face", type=_face, default="largest", metavar="largest|N", help="which face to take")
-    group.add_argument("--tracker", default="mediapipe", metavar="NAME", help="face tracker (default mediapipe)")
+    group.add_argument("--tracker", default="mediapipe", metavar="NAME", help="mediapipe (default) or face-alignment")
 
 
 def _writing(parser: argparse.ArgumentParser) -> None:
@@ -289,6 +290,18 @@ def _run_demo(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _add_ui(commands) -> None:
+    parser = commands.add_parser("ui", help="edit on a page in the browser (needs gradio)")
+    parser.add_argument("--port", type=int, metavar="N", help="of 127.0.0.1 (default: the first free from 7860 up)")
+    parser.set_defaults(run=_run_ui)
+
+
+def _run_ui(arguments: argparse.Namespace) -> int:
+    from talkedit.ui import serve
+
+    return serve(arguments.port)
+
+
 # ---- models
 
 
@@ -296,7 +309,9 @@ def _add_models(commands) -> None:
     parser = commands.add_parser("models", help="list or check face models and networks")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
     actions.add_parser("list", help="what ships, its licence and its training data").set_defaults(run=_run_models_list)
-    actions.add_parser("check", help="whether every file is there and right").set_defaults(run=_run_models_check)
+    actions.add_parser("check", help="whether files and optional packages are there").set_defaults(
+        run=_run_models_check
+    )
 
 
 def _run_models_list(arguments: argparse.Namespace) -> int:
@@ -313,6 +328,7 @@ def _run_models_list(arguments: argparse.Namespace) -> int:
 
 
 def _run_models_check(arguments: argparse.Namespace) -> int:
+    from talkedit.extras import EXTRAS
     from talkedit.resources import check_files, manifest
 
     if not manifest():
@@ -320,6 +336,10 @@ def _run_models_check(arguments: argparse.Namespace) -> int:
     states = check_files()
     for state in states:
         print(f"{state.state:<8} {state.name}  ({state.detail})")
+    for extra in EXTRAS:
+        version = extra.version()
+        detail = f"optional package for {extra.needed_for}; {version or extra.install}"
+        print(f"{'present' if version else 'missing':<8} {extra.package}  ({detail})")
     broken = [state.name for state in states if state.state != "present" and not state.optional]
     if broken:
         raise TalkeditError(f"missing or wrong: {', '.join(broken)}")

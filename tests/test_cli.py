@@ -23,7 +23,7 @@ def run(environment, *arguments, **options):
 def test_help_and_version(environment):
     shown = run(environment, "--help")
     assert shown.returncode == 0
-    for command in ("edit", "compare", "inspect", "demo", "models"):
+    for command in ("edit", "compare", "inspect", "demo", "ui", "models"):
         assert command in shown.stdout
     assert run(environment, "--version").stdout.startswith("talkedit 0.")
 
@@ -108,6 +108,8 @@ def test_models_check_and_list(tmp_path, monkeypatch, capsys):
     assert "present  good.safetensors" in shown.out and "wrong    bad.safetensors" in shown.out
     assert "missing  gone.safetensors" in shown.out and "faces.dmi.unibas.ch" in shown.out
     assert shown.err.startswith("talkedit: missing or wrong: bad.safetensors, gone.safetensors")
+    for package in ("face-alignment", "gradio", "pytorch3d"):  # missing ones are told and are no failure
+        assert f" {package}  (optional package for " in shown.out and package not in shown.err
     assert main(["models", "list"]) == 0
     assert "good.safetensors: a test" in capsys.readouterr().out
 
