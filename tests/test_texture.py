@@ -91,6 +91,45 @@ def test_large_frames_are_sampled_without_aliasing() -> None:
     assert template().unwrap(board, mesh(1500))[template().inside].std() < 10
 
 
+def turned(degrees: float, scale: float = 200) -> np.ndarray:
+    """The mean face turned about the vertical axis, positive = its own left side comes forward."""
+    a = np.radians(degrees)
+    turn = np.float32([[np.cos(a), 0, np.sin(a)], [0, 1, 0], [-np.sin(a), 0, np.cos(a)]])
+    return ((model().mean @ turn.T) * np.float32([1, -1, -1]) * scale + np.float32([300, 300, 0])).astype(np.float32)
+
+
+def test_visible_texels_of_a_frontal_face() -> None:
+    t, middle = template(), np.zeros_like(template().inside)
+    middle[60:200, 75:181] = True
+    front = t.visible(mesh())
+    assert not (front & ~t.inside).any()
+    assert front[middle & t.inside].mean() > 0.97
+    assert (t.visible(mesh(60)) == t.visible(mesh(500)))[t.inside].mean() > 0.97
+
+
+@pytest.mark.parametrize("degrees", [-40, 40])
+def test_visible_texels_of_a_turned_face(degrees: int) -> None:
+    """The far cheek turns away and the nose hides what lies behind it; the near side stays."""
+    t = template()
+    seen, front = t.visible(turned(degrees)), t.visible(turned(0))
+    left, right = np.s_[60:200, :110], np.s_[60:200, 146:]
+    shares = [seen[half][front[half]].mean() for half in (left, right)]
+    far, near = (shares[0], shares[1]) if degrees < 0 else (shares[1], shares[0])
+    assert far < 0.6 and near > 0.97
+
+
+def test_a_fold_hides_what_lies_behind_it() -> None:
+    """The forehead moved in front of the chin: the chin is hidden, the forehead is seen."""
+    m, points = model(), mesh().copy()
+    top = m.mean[:, 1] > 0.35
+    points[top, 1] += 1.1 * 200
+    points[top, 2] -= 300
+    t = template()
+    hidden = t.visible(mesh()) & ~t.visible(points)
+    rows = np.flatnonzero(hidden.any(1))
+    assert hidden.sum() > 1000 and rows.mean() > 128
+
+
 def test_inside_is_the_face_without_eyeballs_mouth_and_skirt() -> None:
     t = template()
     texel = np.clip((model().uv * t.size).astype(int), 0, t.size - 1)
@@ -130,7 +169,7 @@ def test_ratio_is_softly_limited_and_mixed_by_person(seed: int, size: float) -> 
 def test_shipped_ratios_are_limited_and_stay_on_the_face(emotion: str) -> None:
     ratio = editors().texture.log_ratio(code(emotion, 1.5), people())
     assert 0.1 < np.abs(ratio).max() <= LIMIT
-    assert np.abs(ratio[~template().inside]).max() < 0.06  # the mask's soft edge
+    assert np.abs(ratio[~template().inside]).max() < 0.08  # the mask's soft edge
     assert (ratio[far_from_face(4)] == 0).all()  # eyeballs, mouth and surroundings
     assert far_from_face(4).sum() > 5000
     assert abs(ratio[template().inside].mean()) < 0.05  # wrinkles, not another skin

@@ -40,15 +40,15 @@ class LinearTextureEditor:
 TYPICAL_CONTRAST = 0.16
 
 
-def contrast_gain(detail: np.ndarray, inside: np.ndarray) -> float:
+def contrast_gain(detail: np.ndarray, visible: np.ndarray) -> float:
     """How strongly wrinkles show in this speaker's light and lens, against the training people: 0.6 to 1.
 
     Soft light or a soft lens flattens everything on the skin, so new wrinkles must be as flat.
     """
     fine = detail - cv2.GaussianBlur(detail, (0, 0), 10 * detail.shape[0] / 256)
     quarter = detail.shape[0] // 5
-    middle = np.zeros_like(inside)
-    middle[quarter:-quarter, quarter:-quarter] = inside[quarter:-quarter, quarter:-quarter]
+    middle = np.zeros_like(visible)
+    middle[quarter:-quarter, quarter:-quarter] = visible[quarter:-quarter, quarter:-quarter]
     return float(np.clip(fine[middle].std() / TYPICAL_CONTRAST, 0.6, 1.0))
 
 
@@ -78,12 +78,12 @@ class PersonClassifier:
         return (e / e.sum()).astype(np.float32)
 
 
-def detail_of(luminance: np.ndarray, inside: np.ndarray, sigma: float = 40.0) -> np.ndarray:
-    """High-passed log luminance of a (T, T) texture in 0..255, 0 outside the face: neither light nor skin tone.
+def detail_of(luminance: np.ndarray, visible: np.ndarray, sigma: float = 40.0) -> np.ndarray:
+    """High-passed log luminance of a (T, T) texture in 0..255, 0 where it is not seen: neither light nor skin tone.
 
     The low-pass is normalised by the mask, so nothing leaks in from beyond the outline, eyes or mouth.
     """
-    mask = inside.astype(np.float32)
+    mask = visible.astype(np.float32)
     log = np.log(np.maximum(luminance, 2.0) / 255 + 0.02)
     scaled = sigma * luminance.shape[0] / 256
     low = cv2.GaussianBlur(log * mask, (0, 0), scaled) / np.maximum(cv2.GaussianBlur(mask, (0, 0), scaled), 1e-3)

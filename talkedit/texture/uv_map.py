@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import torch
 
+from talkedit.facemodel.lighting import vertex_normals
 from talkedit.facemodel.model import FaceModel
 from talkedit.render import attribute_map
 
 # Rec. 601 weights of red, green and blue.
 LUMINANCE = np.float32([0.299, 0.587, 0.114])
+
+# Visibility: side of the depth map in pixels, and how far behind the nearest surface a texel still counts as seen, over
+# the mesh's width.
+DEPTH_SIZE = 192
+DEPTH_SLACK = 0.01
+# Cosine between normal and view below which a texel is a smear of too few pixels.
+FACING = 0.2
 
 
 class UvTemplate:
@@ -27,18 +36,41 @@ class UvTemplate:
     def __init__(self, model: FaceModel, size: int = 256) -> None:
         self.size = size
         points = np.concatenate([model.uv * size - 0.5, np.zeros((len(model.uv), 1))], axis=1).astype(np.float32)
-        self._vertex = np.arange(len(model.uv), dtype=np.float32)
         flags = np.stack([model.skirt, model.eyeball.astype(np.float32)], 1)
         values, hit = attribute_map(points, model.triangles, flags, size, size)
         self.inside = (hit >= 0) & (values[..., 0] > 0.97) & (values[..., 1] < 0.02)
         self.mesh = hit >= 0
         self._triangles = model.triangles
+        self._faces = torch.from_numpy(model.triangles.astype(np.int64))
         self._points = points
 
     def source_map(self, mesh: np.ndarray) -> np.ndarray:
         """(T, T, 2) float32 frame position of each texel for a (V, ≥2) mesh in pixels; 0 outside the mesh."""
-        attributes = np.ascontiguousarray(mesh[:, :2], np.float32)
-        return attribute_map(self._points, self._triangles, attributes, self.size, self.size)[0]
+        return self._map(mesh[:, :2])
+
+    def _map(self, attributes: np.ndarray) -> np.ndarray:
+        values = np.ascontiguousarray(attributes, np.float32)
+        return attribute_map(self._points, self._triangles, values, self.size, self.size)[0]
+
+    def visible(self, mesh: np.ndarray) -> np.ndarray:
+        """(T, T) bool, the texels of ``inside`` that the frame shows: not turned away, not behind the nose or cheek.
+
+        Args:
+            mesh: (V, 3) in pixels of the frame, z away from the viewer.
+        """
+        low = mesh[:, :2].min(0)
+        scale = min(1.0, DEPTH_SIZE / float((mesh[:, :2].max(0) - low).max()))
+        points = np.float32([scale, scale, 1]) * (mesh - np.float32([*low, 0]))
+        width, height = np.ceil(points[:, :2].max(0)).astype(int) + 1
+        depth, hit = attribute_map(points.astype(np.float32), self._triangles, points[:, 2:], int(height), int(width))
+        nearest = np.where(hit >= 0, depth[..., 0], np.float32(1e9)).astype(np.float32)
+        # A surface hides what lies behind it, not itself between two samples of a slope.
+        nearest = cv2.dilate(nearest, np.ones((3, 3), np.uint8))
+        normals = vertex_normals(torch.from_numpy(mesh.astype(np.float32))[None], self._faces)[0].numpy()
+        where = self._map(np.concatenate([points, -normals[:, 2:]], axis=1))
+        front = cv2.remap(nearest, where[..., 0], where[..., 1], cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
+        near = where[..., 2] <= front + DEPTH_SLACK * float(np.ptp(mesh[:, 0]))
+        return self.inside & near & (where[..., 3] > FACING)
 
     def unwrap(self, frame: np.ndarray, mesh: np.ndarray) -> np.ndarray:
         """(T, T, C) or (T, T) float32 texture of a frame (H, W, C) or (H, W), sampled without aliasing."""

@@ -41,8 +41,8 @@ STRONG = 0.25
 REACH = 1.75
 # Emotions that no crowd shows, only a few actors, are held back to this, unless the actors agree.
 FEW = 0.6
-# How much of shape and of texture to keep where they do not carry the look equally: three actors agree on the folds of a
-# sad face but not on its shape, and fear's wide eyes come with the way each of them holds the head.
+# How much of shape and of texture to keep where they do not carry the look equally: three actors agree on the folds
+# of a sad face but not on its shape, and fear comes with the way each of them holds the head.
 BALANCE = {"sad": (0.8, 1.35), "fear": (0.75, 1.0), "surprised": (1.0, 1.3)}
 # One-sided by nature: never mirrored.
 ONE_SIDED = ("contempt",)
@@ -133,8 +133,9 @@ def gather(collection: Collection, model: FaceModel, leave_out: set[str]) -> tup
                 continue
             pose = find_pose(rows[i], mean)
             points = pose.to_model(rows[i, :468])
-            texture = template.unwrap(picture.astype(np.float32) @ LUMINANCE, model.position @ rows[i, :468])
-            detail = detail_of(texture, template.inside)
+            mesh = model.position @ rows[i, :468]
+            texture = template.unwrap(picture.astype(np.float32) @ LUMINANCE, mesh)
+            detail = detail_of(texture, template.visible(mesh))
             owner = s.person if s.source == "mead" else s.source
             groups[owner, s.emotion].add(points, detail, turn_of(pose))
             if s.source == "mead":
