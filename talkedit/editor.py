@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -13,8 +13,9 @@ from talkedit.composite.shade import multiply_ratio
 from talkedit.composite.warp import build_warp, sample
 from talkedit.emotions import EMOTIONS, Timeline
 from talkedit.errors import InputError, NoFaceError
-from talkedit.facemodel.load import load_face_model
+from talkedit.facemodel.load import load_face_model, load_template
 from talkedit.geometry.openings import Openings, smoothstep
+from talkedit.geometry.transfer import transfer
 from talkedit.mouth.interior import fill_mouth
 from talkedit.options import EditOptions
 from talkedit.reconstruct.fit import Fitter
@@ -107,8 +108,12 @@ class ClipEditor:
             cv2.setNumThreads(options.threads)
         self.model = load_face_model(options.face_model)
         self.editors = load_linear(resources.find("checkpoints", "linear_editor.safetensors"))
+        if options.face_model != "open":
+            geometry = transfer(self.editors.geometry, load_template(), self.model)
+            self.editors = replace(self.editors, geometry=geometry)
         self._device = choose_device(options.device)
-        self._mean = self.model.mean[self.model.landmark_vertices]
+        self._mean = self.model.at_landmarks(self.model.mean)
+        self._expressions = self.model.at_landmarks(self.model.exp_basis)
         self._tracker = make_tracker(options.tracker, face=options.face, device=self._device)
         self._fitter = Fitter(self.model)
         self._openings = Openings(self._mean)
@@ -309,10 +314,12 @@ class ClipEditor:
         """(V, 3) edited mesh in the picture: tracked mesh + B_exp (β′ − β), with lips and lids held to the source."""
         beta, speaker = known["expression"], known["speaker"]
         edited = self.editors.geometry.edit(speaker.fitter.identity, beta, code, speaker.people)
-        rows = self.model.landmark_vertices
-        delta = (self.model.exp_basis[rows] @ (edited - beta)).astype(np.float32)
+        delta = (self._expressions @ (edited - beta)).astype(np.float32)
         part = min(float(self._parts @ code), 1.0) * known["pause"]
         geometry = self.editors.geometry
+        rest = geometry.rest(code, speaker.people)
+        if rest is not None:
+            delta += rest
         wish = geometry.opening(code, speaker.people)
         delta = self._openings.lips(known["points"], delta, geometry.speech, wish, part)
         delta = self._openings.lids(known["points"], delta, speaker.reference)

@@ -25,17 +25,6 @@ def smoothstep(x: np.ndarray | float, low: float, high: float) -> np.ndarray:
     return t * t * (3 - 2 * t)
 
 
-def boundary_loop(triangles: np.ndarray, start: int) -> np.ndarray:
-    """Vertices of the boundary through ``start``, in order, with the mesh on the left of each step."""
-    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
-    known = set(map(tuple, edges.tolist()))
-    following = {a: b for a, b in edges.tolist() if (b, a) not in known}
-    loop = [start]
-    while (step := following[loop[-1]]) != start:
-        loop.append(step)
-    return np.array(loop)
-
-
 def back_of_head(
     border: np.ndarray, colour: np.ndarray, neck_colour: np.ndarray, rings: int = 10
 ) -> tuple[Part, np.ndarray]:

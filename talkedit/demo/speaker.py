@@ -18,6 +18,7 @@ from talkedit.demo.motion import Motion, natural_motion
 from talkedit.demo.poses import MouthPoses, blink_displacement
 from talkedit.demo.skin import paint_skin
 from talkedit.demo.speech import Mouth, Syllable, babble, mouth_track
+from talkedit.facemodel.boundary import boundary_loop
 from talkedit.facemodel.camera import rotation_matrix_numpy
 from talkedit.facemodel.control_mesh import SKIRT_RADII
 from talkedit.facemodel.model import FaceModel, load_open_model
@@ -117,7 +118,7 @@ class Speaker:
         self._rest = self._face(self.poses.rest, 0.0)
         albedo = _symmetric(model, model.texture(self.skin_tone))
         self._texture = paint_skin(model, face, albedo, self._hair_colour * 0.55, rng)
-        border, lips = body.boundary_loop(face, 10), body.boundary_loop(face, 13)
+        border, lips = boundary_loop(face, 10), boundary_loop(face, 13)
         self._border, self._lips = border, lips
         self._smooth_band(face, border)
         uv = model.uv[border] * len(self._texture) - 0.5
@@ -170,7 +171,7 @@ class Speaker:
         out = []
         for ring, material, sign in ((topo.RIGHT_EYE, mesh.EYE_RIGHT, -1), (topo.LEFT_EYE, mesh.EYE_LEFT, 1)):
             mine = triangles[(self._rest[triangles, 0].mean(1) * sign) > 0]
-            border = np.unique(np.concatenate([ring, body.boundary_loop(mine, int(ring[0]))]))
+            border = np.unique(np.concatenate([ring, boundary_loop(mine, int(ring[0]))]))
             used = np.unique(mine)
             away = np.linalg.norm(self._rest[used, None, :2] - self._rest[None, border, :2], axis=2).min(1)
             points = self._rest[used]

@@ -30,6 +30,10 @@ class GeometryEditor(Protocol):
         """How far the emotion would open the lips of a talking mouth, model units; negative closes them."""
         ...
 
+    def rest(self, code: np.ndarray, people: np.ndarray) -> np.ndarray | None:
+        """(468, 3) displacement of the landmarks beside the coefficients, model units; None where there is none."""
+        ...
+
 
 @dataclass(frozen=True)
 class LinearGeometryEditor:
@@ -39,11 +43,14 @@ class LinearGeometryEditor:
         directions: (N, 7, 64) float32, emotional minus neutral at the strongest intensity and equal lip opening.
         openings: (N, 7) float32, change of the inner-lip gap, model units.
         speech: (468, 3) float32, landmark displacement when words open the lips by one model unit.
+        beyond: (N, 7, 468, 3) float32, what the face model's expressions cannot hold of each direction; None on the
+            model that the directions were learned with (see ``geometry/transfer.py``).
     """
 
     directions: np.ndarray
     openings: np.ndarray
     speech: np.ndarray
+    beyond: np.ndarray | None = None
 
     def edit(self, identity: np.ndarray, expression: np.ndarray, code: np.ndarray, people: np.ndarray) -> np.ndarray:
         """See :class:`GeometryEditor`; identity and expression do not matter to a linear editor."""
@@ -53,3 +60,9 @@ class LinearGeometryEditor:
     def opening(self, code: np.ndarray, people: np.ndarray) -> float:
         """See :class:`GeometryEditor`."""
         return float(people @ self.openings @ code)
+
+    def rest(self, code: np.ndarray, people: np.ndarray) -> np.ndarray | None:
+        """See :class:`GeometryEditor`."""
+        if self.beyond is None:
+            return None
+        return np.einsum("n,j,njlc->lc", people, code, self.beyond).astype(np.float32)

@@ -31,7 +31,7 @@ def reconstruct_clip(
         NoFaceError: no frame shows a face.
     """
     model = load_face_model(face_model)
-    mean = model.mean[model.landmark_vertices]
+    mean = model.at_landmarks(model.mean)
     track, fitter = make_tracker(tracker, face=face), Fitter(model)
     landmarks: dict[int, np.ndarray] = {}
     for frame in read_frames(path):

@@ -119,20 +119,19 @@ def reconstruct_frame(frame: np.ndarray, landmarks: np.ndarray, model: FaceModel
         model: the face model.
         fitter: solved.
     """
-    rows = model.landmark_vertices
-    mean = model.mean[rows]
+    mean = model.at_landmarks(model.mean)
     crop = align_crop(five_points(landmarks[IBUG68]), frame.shape[:2])
     pose, points = model_points(landmarks, mean, crop)
     expression = fitter.expression(points)
-    vertices = model.vertices(fitter.identity, expression)
+    vertices = model.at_landmarks(model.vertices(fitter.identity, expression))
     angle = angles_from_matrix(torch.from_numpy(pose.rotation.copy())[None])[0].numpy()
     depth = CAMERA.focal / (pose.scale * crop.scale)
     centre = crop.frame_to_crop(landmarks[:LANDMARKS, :2].mean(0)) - screen_points_numpy(
-        vertices[rows], angle, np.array([0, 0, CAMERA.distance - depth])
+        vertices, angle, np.array([0, 0, CAMERA.distance - depth])
     )[:, :2].mean(0)
     shift = centre * depth / CAMERA.focal * [1, -1]
     start = np.r_[angle, shift, CAMERA.distance - depth]
-    camera = fit_camera(vertices[rows], landmarks[:LANDMARKS, :2], crop, start)
+    camera = fit_camera(vertices, landmarks[:LANDMARKS, :2], crop, start)
     texture, gamma = _texture_and_light(frame, landmarks, model)
     return Coefficients(
         fitter.identity, expression, texture, camera[:3].astype(np.float32), gamma, camera[3:].astype(np.float32), crop

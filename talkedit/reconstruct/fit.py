@@ -25,10 +25,9 @@ class Fitter:
     """
 
     def __init__(self, model: FaceModel) -> None:
-        rows = model.landmark_vertices
-        self._mean = model.mean[rows].reshape(-1)
-        self._id = model.id_basis[rows].reshape(self._mean.size, -1).astype(np.float64)
-        self._exp = model.exp_basis[rows].reshape(self._mean.size, -1).astype(np.float64)
+        self._mean = model.at_landmarks(model.mean).reshape(-1)
+        self._id = model.at_landmarks(model.id_basis).reshape(self._mean.size, -1).astype(np.float64)
+        self._exp = model.at_landmarks(model.exp_basis).reshape(self._mean.size, -1).astype(np.float64)
         gram = self._exp.T @ self._exp
         self._solve_exp = np.linalg.solve(gram + NOISE**2 * np.eye(len(gram)), self._exp.T)
         self._sum = np.zeros(self._mean.size)
