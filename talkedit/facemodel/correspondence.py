@@ -2,9 +2,9 @@
 
 The open model's surface is laid over the other mesh (:mod:`talkedit.facemodel.register`). Every vertex of the other
 mesh thereby gets a place in the open model's UV layout, the *shared template*: all trained texture maps fit every
-model. Where the two surfaces do not meet (behind the face's outline, inside the lips) the places are spread smoothly
-between what is known and the borders: outline on the outermost skirt ring, mouth hole on mouth hole. From the places
-follow the MediaPipe landmarks on the other mesh and all operators that the pipeline wants of a face model.
+model. What lies beyond the face oval is placed on the skirt; where the surfaces do not meet (nostrils, inside of the
+lips) the places are spread smoothly between what is known; mouth hole goes to mouth hole. From the places follow all
+operators that the pipeline wants of a face model.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import splu
 
 from talkedit.errors import InputError
 from talkedit.facemodel.align import similarity
 from talkedit.facemodel.boundary import boundary_loop, boundary_loops
 from talkedit.facemodel.closest import closest_points, interpolation
+from talkedit.facemodel.control_mesh import SKIRT_RADII
 from talkedit.facemodel.model import FaceModel
 from talkedit.facemodel.register import graph_laplacian, normals_of, register
 from talkedit.track import topology as topo
@@ -29,6 +29,7 @@ ANCHORS = np.r_[8, 17:68]
 # A vertex takes the place of the laid-over surface up to this distance (decimetres) and turn (cosine).
 NEAR, FACING = 0.05, 0.5
 OUTER_EYES = (36, 45)
+SKIRT_RINGS = 6
 ON_FACE = 0.97  # of the template's skirt weight: inside the face oval
 
 
@@ -36,16 +37,23 @@ ON_FACE = 0.97  # of the template's skirt weight: inside the face oval
 class Correspondence:
     """Where another mesh lies on the open model's template.
 
+    The mesh goes on beyond its outline in rings of a skirt, as the open model does, so that edits fade out; its
+    V vertices are followed by those of the rings.
+
     Attributes:
-        uv: (V, 2) float32 places in the open model's UV layout.
-        on_template: (V, W) sparse, values of the open model's W vertices at the V vertices.
+        uv: (V + S, 2) float32 places in the open model's UV layout.
+        triangles: (F + G, 3) int32, those of the mesh and then those of the skirt.
+        on_template: (V + S, W) sparse, values of the open model's W vertices there.
         landmarks: (468, V) sparse, MediaPipe landmarks from the V vertices.
+        outline: (S,) int, for each vertex of the skirt the vertex of the outline that it goes out from.
         mouth_loop: (20,) int32 vertices of the mouth hole at the inner-lip landmarks, in their order.
     """
 
     uv: np.ndarray
+    triangles: np.ndarray
     on_template: sparse.csr_matrix
     landmarks: sparse.csr_matrix
+    outline: np.ndarray
     mouth_loop: np.ndarray
 
     def keypoint_errors(self, mean: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
@@ -90,23 +98,27 @@ def correspond(
     if mouth is outline:
         raise InputError("the face mesh must have an outline and a hole between the lips")
 
-    uv, known = _from_surface(moved, triangles, laid, face, template.uv[used])
+    uv, known = _from_surface(moved, triangles, laid, face, template)
     hole = boundary_loop(face, int(number[topo.INNER_LIPS[0]]))
-    known &= _in_company(known, triangles)
     uv[mouth] = _along_mouth(moved, mouth, laid, hole, number[topo.LIP_CORNERS_INNER], template.uv[used])
-    uv[outline] = _around_outline(moved[outline], template)
-    known[outline] = known[mouth] = True
+    known[mouth] = True
     uv = _spread(uv, known, triangles)
-    uv = _outside(uv, known, triangles, outline, template).astype(np.float32)
-
-    on_template = _locate(uv, template.uv, template.triangles)
-    marks = laid[number[template.landmark_vertices]]
-    normals, facing = normals_of(laid, face)[0], normals_of(moved, triangles)[1]
-    triangle, weights, _ = closest_points(marks, moved, triangles, normals[number[template.landmark_vertices]], facing)
-    landmarks = interpolation(triangle, weights, triangles, len(mean))
+    rings, strips = _skirt(uv, outline, template)
     lips = template.uv[topo.INNER_LIPS]
     loop = mouth[np.linalg.norm(uv[mouth][None] - lips[:, None], axis=2).argmin(1)]
-    return Correspondence(uv, on_template, landmarks, loop.astype(np.int32))
+    uv = np.concatenate([uv, rings]).astype(np.float32)
+
+    marks = number[template.landmark_vertices]
+    normals, facing = normals_of(laid, face)[0], normals_of(moved, triangles)[1]
+    triangle, weights, _ = closest_points(laid[marks], moved, triangles, normals[marks], facing)
+    return Correspondence(
+        uv,
+        np.concatenate([triangles, strips]).astype(np.int32),
+        _locate(uv, template.uv, template.triangles),
+        interpolation(triangle, weights, triangles, len(mean)),
+        np.tile(outline, SKIRT_RINGS),
+        loop.astype(np.int32),
+    )
 
 
 def face_of(template: FaceModel) -> np.ndarray:
@@ -128,15 +140,48 @@ def _mouth_of(loops: list[np.ndarray], mean: np.ndarray, lips: np.ndarray) -> np
 
 
 def _from_surface(
-    mean: np.ndarray, triangles: np.ndarray, laid: np.ndarray, face: np.ndarray, face_uv: np.ndarray
+    mean: np.ndarray, triangles: np.ndarray, laid: np.ndarray, face: np.ndarray, template: FaceModel
 ) -> tuple[np.ndarray, np.ndarray]:
     """(V, 2) places read off the laid-over surface, and (V,) bool where they can be believed."""
     normals = normals_of(mean, triangles)[0]
     facing = normals_of(laid, face)[1]
     triangle, weights, distance = closest_points(mean, laid, face, normals, facing)
     at = interpolation(triangle, weights, face, len(laid))
+    uv = np.asarray(at @ template.uv[np.unique(face_of(template))], np.float64)
     known = (distance < NEAR) & ((facing[triangle] * normals).sum(1) > FACING)
-    return np.asarray(at @ face_uv, np.float64), known
+    known &= _in_company(known, triangles)
+    # What lies beyond the face oval goes as far out on the skirt as it is away from the oval.
+    oval = np.zeros(len(laid))
+    oval[boundary_loops(face)[0]] = 1
+    beyond = at @ oval > 0.999
+    middle = (at @ laid)[beyond] - laid.mean(0)
+    share = np.interp(distance[beyond] / np.linalg.norm(middle, axis=1), (0, *SKIRT_RADII), np.linspace(0, 1, 4))
+    uv[beyond] += share[:, None] * (_outermost(uv[beyond], template) - uv[beyond])
+    return uv, known | beyond
+
+
+def _outermost(uv: np.ndarray, template: FaceModel) -> np.ndarray:
+    """(N, 2) places on the template's outermost ring, seen from the middle of the face in the same directions."""
+    middle = template.uv[topo.FACE_OVAL].mean(0)
+    ring = template.uv[boundary_loops(template.triangles)[0]] - middle
+    angle = np.arctan2(*ring.T)
+    order = angle.argsort()
+    radius = np.linalg.norm(ring, axis=1)
+    away = uv - middle
+    reach = np.interp(np.arctan2(*away.T), angle[order], radius[order], period=2 * np.pi)
+    return middle + away * (reach / np.maximum(np.linalg.norm(away, axis=1), 1e-9))[:, None]
+
+
+def _skirt(uv: np.ndarray, outline: np.ndarray, template: FaceModel) -> tuple[np.ndarray, np.ndarray]:
+    """(S, 2) places of rings from the outline to the template's outermost ring, and their triangles."""
+    start = uv[outline]
+    steps = np.arange(1, SKIRT_RINGS + 1)[:, None, None] / SKIRT_RINGS
+    rings = start + steps * (_outermost(start, template) - start)
+    size = len(outline)
+    numbers = np.concatenate([outline[None], len(uv) + np.arange(SKIRT_RINGS * size).reshape(SKIRT_RINGS, size)])
+    a, c = numbers[:-1].ravel(), numbers[1:].ravel()
+    b, d = (np.roll(n, -1, axis=1).ravel() for n in (numbers[:-1], numbers[1:]))
+    return rings.reshape(-1, 2), np.concatenate([np.stack(t, 1) for t in ((b, a, c), (b, c, d))])
 
 
 def _in_company(known: np.ndarray, triangles: np.ndarray) -> np.ndarray:
@@ -165,54 +210,6 @@ def _along_mouth(
         mine, theirs = way(mouth, ends[i], ends[j]), way(hole, holes[i], holes[j])
         s, t = share(mean[mouth[mine]]), share(laid[hole[theirs]])
         out[mine] = np.stack([np.interp(s, t, face_uv[hole[theirs], k]) for k in (0, 1)], 1)
-    return out
-
-
-def _around_outline(points: np.ndarray, template: FaceModel) -> np.ndarray:
-    """(L, 2) places of the outline on the template's outermost ring, by direction seen from the face's middle.
-
-    Args:
-        points: (L, 3) outline in the template's frame, in order.
-        template: the open model.
-    """
-    ring = boundary_loops(template.triangles)[0]
-    middle = template.mean[topo.STABLE].mean(0)
-    axis = template.mean[topo.FACE_OVAL, 2].min() - 0.5  # the head's axis: directions keep apart behind the cheeks
-
-    def direction(p: np.ndarray) -> np.ndarray:
-        x = np.arctan2(p[:, 0], p[:, 2] - axis) - np.arctan2(middle[0], middle[2] - axis)
-        return np.unwrap(np.arctan2(p[:, 1] - middle[1], x))
-
-    theirs, mine = direction(template.mean[ring]), direction(points)
-    turn = np.sign(theirs[-1] - theirs[0])
-    theirs = np.maximum.accumulate(turn * theirs) + np.arange(len(theirs)) * 1e-9
-    mine = np.maximum.accumulate(turn * mine)
-    mine = theirs[0] + (mine - theirs[0]) % (2 * np.pi)
-    closed = np.r_[theirs, theirs[0] + 2 * np.pi]
-    uv = template.uv[np.r_[ring, ring[:1]]]
-    return np.stack([np.interp(mine, closed, uv[:, k]) for k in (0, 1)], 1)
-
-
-def _outside(
-    uv: np.ndarray, known: np.ndarray, triangles: np.ndarray, outline: np.ndarray, template: FaceModel
-) -> np.ndarray:
-    """Keeps what hangs together with the outline, and is not known, outside the template's face oval."""
-    free = ~known
-    free[outline] = True
-    inner = free[triangles].all(1)
-    i, j = np.concatenate([triangles[inner][:, [0, 1]], triangles[inner][:, [1, 2]]]).T
-    graph = sparse.coo_matrix((np.ones(len(i)), (i, j)), shape=(len(uv), len(uv)))
-    part = connected_components(graph, directed=False)[1]
-    beyond = np.flatnonzero((part == part[outline[0]]) & free)
-    oval = template.uv[topo.FACE_OVAL]
-    middle = oval.mean(0)
-    order = np.argsort(np.arctan2(*(oval - middle).T))
-    angles, radii = np.arctan2(*(oval - middle).T)[order], np.linalg.norm(oval - middle, axis=1)[order]
-    away = uv[beyond] - middle
-    radius = np.linalg.norm(away, axis=1)
-    least = np.interp(np.arctan2(*away.T), angles, radii, period=2 * np.pi)
-    out = uv.copy()
-    out[beyond] = middle + away * (np.maximum(radius, least) / np.maximum(radius, 1e-9))[:, None]
     return out
 
 

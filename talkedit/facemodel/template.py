@@ -36,43 +36,59 @@ def on_template(
             tex_basis (V, 3, 80), or the open model's are taken over.
         template: the open model.
         parts: rigid pieces.
-        meta: strings kept with the model.
+        meta: strings kept with the model; "vertices" is how many, the first, are the mesh's own (then the skirt).
 
     Raises:
         InputError: the mesh has no outline or no mouth hole.
     """
     mean = arrays["mean"]
     found = correspond(mean, arrays["triangles"], arrays["keypoints"], template)
-    here = found.on_template
+    here, count = found.on_template, len(mean)
 
     def taken_over(values: np.ndarray) -> np.ndarray:
         flat = here @ values.reshape(len(values), -1).astype(np.float32)
-        return flat.reshape(len(mean), *values.shape[1:]).astype(np.float32)
+        return flat.reshape(here.shape[0], *values.shape[1:]).astype(np.float32)
 
     errors = 100 * found.keypoint_errors(mean, arrays["keypoints"])[ANCHORS]
     figures = {"keypoints_mean_percent": round(float(errors.mean()), 3),
                "keypoints_max_percent": round(float(errors.max()), 3)}  # fmt: skip
     skirt = np.clip(here @ template.skirt, 0, 1)
+    position = _position(found, mean, skirt, template)
+    displacement = (here @ template.displacement).tocsr().astype(np.float32)
+
+    def with_skirt(values: np.ndarray, operator: sparse.csr_matrix) -> np.ndarray:
+        """Values of the mesh's vertices, then what the landmarks' values give on the skirt."""
+        marks = found.landmarks @ values.reshape(count, -1)
+        rest = (operator[count:] @ marks).reshape(-1, *values.shape[1:])
+        return np.concatenate([values, rest]).astype(np.float32)
+
+    def with_colour(name: str) -> np.ndarray:
+        if name not in arrays:
+            return taken_over(getattr(template, name))
+        return np.concatenate([arrays[name], arrays[name][found.outline]]).astype(np.float32)
+
+    landmarks = found.landmarks.copy()
+    landmarks.resize(topo.LANDMARKS, here.shape[0])
     return FaceModel(
         name=name,
-        mean=mean.astype(np.float32),
-        id_basis=_padded(arrays["id_basis"], template.id_basis.shape[2]),
-        exp_basis=_padded(arrays["exp_basis"], template.exp_basis.shape[2]),
-        tex_mean=arrays.get("tex_mean", taken_over(template.tex_mean)),
-        tex_basis=arrays.get("tex_basis", taken_over(template.tex_basis)),
-        triangles=arrays["triangles"].astype(np.int32),
+        mean=with_skirt(mean, position),
+        id_basis=_padded(with_skirt(arrays["id_basis"], position), template.id_basis.shape[2]),
+        exp_basis=_padded(with_skirt(arrays["exp_basis"], displacement), template.exp_basis.shape[2]),
+        tex_mean=with_colour("tex_mean"),
+        tex_basis=with_colour("tex_basis"),
+        triangles=found.triangles,
         uv=found.uv,
         keypoints=arrays["keypoints"].astype(np.int32),
-        landmark_vertices=np.asarray(found.landmarks.argmax(1)).reshape(-1).astype(np.int32),
-        landmarks=found.landmarks,
-        position=_position(found, mean, skirt, template),
-        displacement=(here @ template.displacement).tocsr().astype(np.float32),
+        landmark_vertices=np.asarray(landmarks.argmax(1)).reshape(-1).astype(np.int32),
+        landmarks=landmarks,
+        position=position,
+        displacement=displacement,
         skirt=skirt.astype(np.float32),
         eyeball=here @ template.eyeball.astype(np.float32) > 0.5,
         mouth_loop=found.mouth_loop,
         regions={k: taken_over(v) for k, v in template.regions.items()},
         parts=parts or {},
-        meta=meta | {"template": fingerprint(template), "figures": json.dumps(figures)},
+        meta=meta | {"template": fingerprint(template), "figures": json.dumps(figures), "vertices": str(count)},
     )
 
 
@@ -91,7 +107,8 @@ def _position(found: Correspondence, mean: np.ndarray, skirt: np.ndarray, templa
     """
     surface = (found.on_template @ template.position).tocsr()
     landmarks = found.landmarks @ mean
-    rise = mean - surface @ landmarks
+    rise = np.zeros((surface.shape[0], 3))
+    rise[: len(mean)] = mean - surface[: len(mean)] @ landmarks
     # The lips' inner side lies beyond the template, whose lips end in an edge.
     inside = (np.abs(found.on_template @ template.uv - found.uv).max(1) < 1e-4) & (skirt > ON_FACE)
     rise[~inside] = 0
