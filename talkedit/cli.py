@@ -17,12 +17,12 @@ from typing import NoReturn
 
 import talkedit
 from talkedit.errors import InputError, TalkeditError
-from talkedit.options import DEVICES, PARTS
+from talkedit.options import DEVICES, PARTS, RECONSTRUCTIONS
 
 Progress = Callable[[str, int, "int | None"], None]
 
 # Developer commands; those whose module is absent are not offered.
-_TRAIN = ("talkedit.train", ("face_model", "linear"))
+_TRAIN = ("talkedit.train", ("face_model", "linear", "reconstruction"))
 _TOOLS = {  # name: (module with a main(arguments), help)
     "prepare": ("talkedit.data.prepare", "prepare training data (for developers)"),
     "evaluate": ("talkedit.metrics.evaluate", "measure edited clips against their sources"),
@@ -131,6 +131,8 @@ def _editing(parser: argparse.ArgumentParser) -> None:
 def _tracking(group) -> None:
     group.add_argument("--face", type=_face, default="largest", metavar="largest|N", help="which face to take")
     group.add_argument("--tracker", default="mediapipe", metavar="NAME", help="mediapipe (default) or face-alignment")
+    group.add_argument("--reconstruction", choices=RECONSTRUCTIONS, default="fit", help="coefficients by fitting the "
+                       "landmarks (default), or from the picture by a network")  # fmt: skip
 
 
 def _writing(parser: argparse.ArgumentParser) -> None:
@@ -147,7 +149,8 @@ def _quiet(group) -> None:
 
 def _options(arguments: argparse.Namespace) -> dict:
     """Keyword arguments shared by edit_video and compare_video."""
-    same = ("start", "end", "only", "face_model", "tracker", "face", "device", "threads", "seed", "crf", "overwrite")
+    same = ("start", "end", "only", "face_model", "tracker", "face", "reconstruction", "device", "threads", "seed",
+            "crf", "overwrite")  # fmt: skip
     switched_off = {name: not getattr(arguments, f"no_{name}") for name in ("smooth", "classifier", "teeth")}
     return {name: getattr(arguments, name) for name in same} | switched_off
 
@@ -251,7 +254,9 @@ def _write_coefficients(arguments: argparse.Namespace) -> None:
     target = Path(arguments.coefficients)
     if target.suffix != ".npz" or not target.parent.is_dir():
         raise InputError(f"--coefficients needs the name of an .npz file in an existing folder, not '{target}'")
-    arrays = reconstruct_clip(arguments.input, tracker=arguments.tracker, face=arguments.face)
+    arrays = reconstruct_clip(
+        arguments.input, tracker=arguments.tracker, face=arguments.face, reconstruction=arguments.reconstruction
+    )
     partial = target.with_name(f".{target.stem}.partial.npz")
     try:
         np.savez(partial, **arrays)

@@ -19,6 +19,7 @@ from talkedit.geometry.transfer import transfer
 from talkedit.mouth.interior import fill_mouth
 from talkedit.options import EditOptions
 from talkedit.reconstruct.fit import Fitter
+from talkedit.reconstruct.network import load_reconstructor
 from talkedit.reconstruct.pose import find_pose
 from talkedit.report import StageClock
 from talkedit.smooth import half_width, smooth_at
@@ -63,6 +64,7 @@ class Speaker:
         fitter: sums for the identity, solved at the end of the first pass.
         lids: (right, left) lid gaps of the frames so far, model units.
         features, contrast: of the frames that were looked at closely.
+        identities: identity coefficients that the network read off those frames, where it is used.
         frames: how many frames were learned from.
         reference: (right, left) lid gap of open eyes.
         people: (N,) weights of the training people.
@@ -74,6 +76,7 @@ class Speaker:
     lids: list[tuple[float, float]] = field(default_factory=list)
     features: list[np.ndarray] = field(default_factory=list)
     contrast: list[float] = field(default_factory=list)
+    identities: list[np.ndarray] = field(default_factory=list)
     frames: int = 0
     reference: tuple[float, float] = (0.1, 0.1)
     texture_gain: float = 1.0
@@ -81,6 +84,8 @@ class Speaker:
     def solve(self, classify: PersonClassifier | None) -> None:
         """Turns the sums into identity, reference, people and gain, and lets the samples go."""
         self.fitter.solve()
+        if self.identities:
+            self.fitter.identity = np.mean(self.identities, axis=0)
         if self.lids:
             right, left = np.percentile(np.array(self.lids), 70, axis=0)
             self.reference = (float(right), float(left))
@@ -116,6 +121,8 @@ class ClipEditor:
         self._expressions = self.model.at_landmarks(self.model.exp_basis)
         self._tracker = make_tracker(options.tracker, face=options.face, device=self._device)
         self._fitter = Fitter(self.model)
+        network = options.reconstruction == "network"
+        self._read = load_reconstructor(options.face_model, self._device) if network else None
         self._openings = Openings(self._mean)
         self._template = UvTemplate(self.model)
         self._store = TrackStore()
@@ -169,6 +176,8 @@ class ClipEditor:
         if len(speaker.lids) > 4000:  # bounded: every other one is enough from here
             speaker.lids = speaker.lids[::2]
         if speaker.frames % LOOK_EVERY == 0 and len(speaker.features) < 200:
+            if self._read is not None:
+                speaker.identities.append(self._read(frame.rgb, track.landmarks).identity)
             mesh = self.model.position @ track.landmarks[:468]
             luminance = self._template.unwrap(frame.rgb.astype(np.float32) @ LUMINANCE, mesh)
             detail = detail_of(luminance, self._template.inside)
@@ -294,7 +303,9 @@ class ClipEditor:
                 "speaker": speaker,
                 "pose": pose,
                 "points": points,
-                "expression": speaker.fitter.expression(points),
+                "expression": speaker.fitter.expression(points)
+                if self._read is None
+                else self._read(frame.rgb, landmarks).expression,
                 "pause": self._pause(index),
                 "mesh": self.model.position @ landmarks[:468],
                 "eye": eye_distance(landmarks),

@@ -8,6 +8,7 @@ from talkedit.errors import InputError
 
 PARTS = ("geometry", "texture")
 DEVICES = ("auto", "cpu", "cuda")
+RECONSTRUCTIONS = ("fit", "network")
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class EditOptions:
         teeth: fill mouths that the edit opens.
         face_model: name of a face model, or a path to one.
         tracker: name of a tracker.
+        reconstruction: ``"fit"`` (to the tracked landmarks) or ``"network"`` (from the picture).
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         threads: CPU threads, None = the library's default.
         seed: seed of everything random.
@@ -38,6 +40,7 @@ class EditOptions:
     teeth: bool = True
     face_model: str = "open"
     tracker: str = "mediapipe"
+    reconstruction: str = "fit"
     device: str = "auto"
     threads: int | None = None
     seed: int = 0
@@ -49,6 +52,8 @@ class EditOptions:
             raise InputError(f"face must be 'largest' or a number from 0 up, not '{self.face}'")
         if self.only is not None and self.only not in PARTS:
             raise InputError(f"only must be one of {', '.join(PARTS)}, not '{self.only}'")
+        if self.reconstruction not in RECONSTRUCTIONS:
+            raise InputError(f"reconstruction must be one of {', '.join(RECONSTRUCTIONS)}, not '{self.reconstruction}'")
         if self.device not in DEVICES:
             raise InputError(f"device must be one of {', '.join(DEVICES)}, not '{self.device}'")
         if self.threads is not None and self.threads < 1:

@@ -1,0 +1,382 @@
+"""``talkedit train reconstruction``: the small network that reads the 257 coefficients off an aligned crop.
+
+First the fit teaches: where its model's landmarks lie, in three dimensions and in the picture, and its texture and
+light. Then the self-supervised losses of Deep3DFaceRecon are added for a short while, through the renderer. What a run
+knows is its step: order, mirroring and brightness follow from (seed, step), so an interrupted run continues to the same
+end as an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.spatial import cKDTree
+from torch import Tensor, nn
+from torch.nn import functional
+
+from talkedit.data.collection import Collection
+from talkedit.errors import InputError
+from talkedit.facemodel.camera import CAMERA, screen_points
+from talkedit.facemodel.lighting import AMBIENT
+from talkedit.facemodel.load import load_face_model
+from talkedit.facemodel.model import FaceModel
+from talkedit.facemodel.tensors import FaceTensors
+from talkedit.reconstruct.coefficients import LAYOUT
+from talkedit.reconstruct.losses import SelfSupervision
+from talkedit.reconstruct.network import (
+    SMALL_SIZE,
+    SMALL_WIDTH,
+    ReconstructionNetwork,
+    save_small,
+    small_network,
+    to_tensor,
+)
+from talkedit.track.topology import IBUG68, LANDMARKS
+from talkedit.train.crops import Crops, load_crops
+from talkedit.train.face_model import held_out_people
+from talkedit.train.manifest import update_manifest
+
+SOURCES = ("faces_open", "london", "mead", "expressive")
+PIXEL = CAMERA.distance / CAMERA.focal
+"""Model units that one pixel of the 224-pixel crop spans at the face."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of a run; ``--config`` names a JSON file with any of them.
+
+    Attributes:
+        seed: of initialisation, order and augmentation.
+        width: channels of the network's first layer.
+        batch: pictures a step.
+        epochs: over the crops with the fit as teacher.
+        rate: highest learning rate; it rises for a twentieth of the steps and falls along a cosine.
+        decay: weight decay.
+        tune_steps: steps with the self-supervised losses added, after the epochs.
+        tune_batch: pictures in each of these.
+        tune_rate: their learning rate.
+        leave_out: keep the people of ``held_out_people`` out of the training.
+        save_every: steps between snapshots.
+    """
+
+    seed: int = 0
+    width: int = SMALL_WIDTH
+    batch: int = 32
+    epochs: int = 14
+    rate: float = 2e-3
+    decay: float = 0.02
+    tune_steps: int = 300
+    tune_batch: int = 16
+    tune_rate: float = 2e-4
+    leave_out: bool = True
+    save_every: int = 100
+
+    @classmethod
+    def read(cls, path: Path | None) -> Config:
+        """The defaults with what a JSON file changes.
+
+        Raises:
+            InputError: the file cannot be read, or names a setting that does not exist or has another type.
+        """
+        if path is None:
+            return cls()
+        try:
+            values = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(f"the configuration '{path}' cannot be read ({error})") from error
+        defaults = asdict(cls())
+        for name, value in values.items():
+            if name not in defaults:
+                raise InputError(f"'{path}': there is no setting '{name}'; there are {', '.join(defaults)}")
+            kinds = (int, float) if isinstance(defaults[name], float) else (type(defaults[name]),)
+            if type(value) not in kinds:
+                raise InputError(f"'{path}': '{name}' must be a {kinds[-1].__name__}, not {value!r}")
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A batch on its device: images (B, 3, S, S), coefficients (B, 257), landmarks (B, 468, 2) in 224-crop pixels."""
+
+    images: Tensor
+    coefficients: Tensor
+    landmarks: Tensor
+
+
+class Mirror:
+    """Pictures and coefficients as a looking-glass shows them.
+
+    Args:
+        model: a face model with a nearly symmetric mean.
+    """
+
+    def __init__(self, model: FaceModel) -> None:
+        flip = np.float32([-1, 1, 1])
+        self.partner = cKDTree(model.mean * flip).query(model.mean)[1]
+        mean = model.at_landmarks(model.mean)
+        self.landmark_partner = torch.from_numpy(cKDTree(mean * flip).query(mean)[1])
+        self._matrices = {
+            "identity": self._matrix(model.id_basis[self.partner] * flip[:, None], model.id_basis),
+            "expression": self._matrix(model.exp_basis[self.partner] * flip[:, None], model.exp_basis),
+            "texture": self._matrix(model.tex_basis[self.partner], model.tex_basis),
+            "angle": torch.diag(torch.tensor([1.0, -1.0, -1.0])),
+            # Of the nine lighting functions those odd in x change their sign.
+            "gamma": torch.diag(torch.tensor([1.0, 1, 1, -1, -1, 1, 1, -1, 1]).repeat(3)),
+        }
+
+    @staticmethod
+    def _matrix(mirrored: np.ndarray, basis: np.ndarray) -> Tensor:
+        """(K, K) that takes coefficients of a face to those of its mirror image, as well as the basis can."""
+        b = basis.reshape(-1, basis.shape[2]).astype(np.float64)
+        gram = b.T @ b + 1e-9 * np.trace(b.T @ b) * np.eye(b.shape[1])
+        return torch.from_numpy(np.linalg.solve(gram, b.T @ mirrored.reshape(b.shape)).T.astype(np.float32))
+
+    def coefficients(self, rows: Tensor) -> Tensor:
+        """(B, 257) of the mirrored crops of (B, 257)."""
+        x, y, z = rows[:, LAYOUT["translation"]].unbind(1)
+        # The principal point lies half a pixel beside the middle of the crop.
+        shift = (2 * CAMERA.center - CAMERA.size + 1) / CAMERA.focal * (CAMERA.distance - z)
+        parts = {name: rows[:, LAYOUT[name]] @ matrix for name, matrix in self._matrices.items()}
+        parts["translation"] = torch.stack([-x - shift, y, z], dim=1)
+        return torch.cat([parts[name] for name in LAYOUT], dim=1)
+
+    def landmarks(self, points: Tensor) -> Tensor:
+        """(B, 468, 2) crop pixels of the mirrored crops."""
+        swapped = points[:, self.landmark_partner]
+        return torch.stack([CAMERA.size - 1 - swapped[..., 0], swapped[..., 1]], dim=-1)
+
+
+def draw_batch(crops: Crops, rows: np.ndarray, mirror: Mirror, rng: np.random.Generator) -> Batch:
+    """The crops of the given rows, half of them mirrored, all a little brighter or darker."""
+    images = to_tensor(crops.images[rows])
+    coefficients = torch.from_numpy(crops.coefficients[rows])
+    landmarks = torch.from_numpy(crops.landmarks[rows])
+    turned = torch.from_numpy(rng.random(len(rows)) < 0.5)
+    images[turned] = images[turned].flip(3)
+    coefficients[turned] = mirror.coefficients(coefficients[turned])
+    landmarks[turned] = mirror.landmarks(landmarks[turned])
+    gain = torch.from_numpy(rng.uniform(0.75, 1.15, len(rows)).astype(np.float32))
+    images = (images * gain[:, None, None, None]).clamp_(max=1)
+    # Brighter pixels mean more light of every kind, the constant part included.
+    light = coefficients[:, LAYOUT["gamma"]].unflatten(1, (3, 9)) * gain[:, None, None]
+    light[..., 0] += AMBIENT * (gain[:, None] - 1)
+    coefficients[:, LAYOUT["gamma"]] = light.flatten(1)
+    return Batch(images.contiguous(memory_format=torch.channels_last), coefficients, landmarks)
+
+
+class Teacher(nn.Module):
+    """How far answers lie from the fit's, all shape terms in pixels of the 224-pixel crop.
+
+    Args:
+        model: the face model.
+        coefficients: (N, 257) of the training crops, for the scale of each number.
+    """
+
+    def __init__(self, model: FaceModel, coefficients: np.ndarray) -> None:
+        super().__init__()
+        keep = {"mean": model.mean, "identity": model.id_basis, "expression": model.exp_basis}
+        for name, values in keep.items():
+            rows = model.at_landmarks(values)
+            flat = rows if name == "mean" else rows.reshape(-1, rows.shape[2]).T
+            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(flat, np.float32)))
+        self.register_buffer("scale", torch.from_numpy(coefficients.std(0) + 1e-3))
+
+    def points(self, coefficients: Tensor) -> Tensor:
+        """(B, 468, 2) landmarks of (B, 257) in pixels of the 224-pixel crop."""
+        part = {name: coefficients[:, where] for name, where in LAYOUT.items()}
+        offset = part["identity"] @ self.identity + part["expression"] @ self.expression
+        shape = self.mean + offset.unflatten(1, (LANDMARKS, 3))
+        return screen_points(shape, part["angle"], part["translation"])[..., :2]
+
+    def forward(self, answer: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Weighted terms by name; their sum is the loss."""
+        wrong = answer - batch.coefficients
+        # Coefficients matter by how far they move the face.
+        moved = {name: (wrong[:, LAYOUT[name]] @ getattr(self, name)).unflatten(1, (LANDMARKS, 3)) / PIXEL
+                 for name in ("identity", "expression")}  # fmt: skip
+        standard = wrong / self.scale
+        small = {name: functional.smooth_l1_loss(standard[:, LAYOUT[name]], torch.zeros_like(wrong[:, LAYOUT[name]]))
+                 for name in LAYOUT}  # fmt: skip
+        return {
+            "picture": (self.points(answer) - batch.landmarks).norm(dim=-1).mean(),
+            "shape": (moved["identity"] + moved["expression"]).norm(dim=-1).mean(),
+            "expression": moved["expression"].norm(dim=-1).mean(),
+            "coefficients": small["identity"] + small["expression"],
+            "pose": small["angle"] + small["translation"],
+            "colour": 2 * (small["texture"] + small["gamma"]),
+        }
+
+
+class Run:
+    """One training run in a folder: ``snapshot.pt`` and ``log.jsonl``.
+
+    Args:
+        config: settings.
+        model: the face model.
+        crops: to train on.
+        folder: of the run; a snapshot in it is continued.
+        device: "cpu" or "cuda".
+
+    Raises:
+        InputError: the snapshot belongs to other settings or is damaged.
+    """
+
+    def __init__(self, config: Config, model: FaceModel, crops: Crops, folder: Path, device: str = "cpu") -> None:
+        self.config, self.crops, self.folder, self.device = config, crops, folder, device
+        torch.manual_seed(config.seed)
+        network = small_network(config.width)
+        for head, where in zip(network.final_layers, _head_slices(), strict=True):
+            head.bias.data = torch.from_numpy(crops.coefficients[:, where].mean(0))
+        self.network = network.to(device, memory_format=torch.channels_last)
+        self.mirror = Mirror(model)
+        self.teacher = Teacher(model, crops.coefficients).to(device)
+        self.supervision = SelfSupervision(FaceTensors(model), SMALL_SIZE).to(device)
+        self.optimiser = torch.optim.AdamW(self.network.parameters(), config.rate, weight_decay=config.decay)
+        self.step = 0
+        self.steps_an_epoch = max(len(crops) // config.batch, 1)
+        self.taught = config.epochs * self.steps_an_epoch
+        self.total = self.taught + config.tune_steps
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / "snapshot.pt").exists():
+            self._resume()
+
+    def train(self) -> Iterator[dict[str, float]]:
+        """Does the remaining steps; yields the mean terms at every snapshot."""
+        seen: dict[str, list[float]] = defaultdict(list)
+        started = time.perf_counter()
+        while self.step < self.total:
+            for name, value in self._one_step().items():
+                seen[name].append(value)
+            self.step += 1
+            if self.step % self.config.save_every == 0 or self.step == self.total:
+                line = {"step": self.step, "seconds": round(time.perf_counter() - started, 1)}
+                line |= {name: round(float(np.mean(values)), 4) for name, values in seen.items()}
+                started = time.perf_counter()
+                seen.clear()
+                self._save(line)
+                yield line
+
+    def _one_step(self) -> dict[str, float]:
+        tuning, config = self.step >= self.taught, self.config
+        rng = np.random.default_rng([config.seed, self.step])
+        batch = self._batch(rng, config.tune_batch if tuning else config.batch)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self._rate()
+        self.network.train(not tuning)  # small batches at the end must not disturb the normalisation
+        answer = self.network(batch.images)
+        terms = self.teacher(answer, batch)
+        if tuning:
+            points = batch.landmarks[:, torch.from_numpy(IBUG68).to(self.device)]
+            terms |= self.supervision(answer, batch.images.permute(0, 2, 3, 1), points)
+        loss = sum(terms.values())
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), 20.0)
+        self.optimiser.step()
+        return {name: float(value.detach()) for name, value in terms.items()} | {"loss": float(loss.detach())}
+
+    def _batch(self, rng: np.random.Generator, count: int) -> Batch:
+        if self.step < self.taught:
+            epoch, place = divmod(self.step, self.steps_an_epoch)
+            order = np.random.default_rng([self.config.seed, 1_000_003, epoch]).permutation(len(self.crops))
+            rows = order[place * count : (place + 1) * count]
+        else:
+            rows = rng.integers(0, len(self.crops), count)
+        drawn = draw_batch(self.crops, rows, self.mirror, rng)
+        return Batch(*(getattr(drawn, f.name).to(self.device) for f in fields(Batch)))
+
+    def _rate(self) -> float:
+        if self.step >= self.taught:
+            return self.config.tune_rate * (1 - (self.step - self.taught) / max(self.config.tune_steps, 1))
+        rise = min(1.0, (self.step + 1) / (0.05 * self.taught + 1))
+        return self.config.rate * rise * max(0.5 * (1 + np.cos(np.pi * self.step / self.taught)), 0.01)
+
+    def _save(self, line: dict[str, float]) -> None:
+        state = {"config": asdict(self.config), "step": self.step, "network": self.network.state_dict()}
+        partial = self.folder / "snapshot.partial"
+        torch.save(state | {"optimiser": self.optimiser.state_dict()}, partial)
+        with (self.folder / "log.jsonl").open("a") as log:
+            log.write(json.dumps(line) + "\n")
+        partial.replace(self.folder / "snapshot.pt")
+
+    def _resume(self) -> None:
+        file = self.folder / "snapshot.pt"
+        try:
+            state = torch.load(file, map_location=self.device, weights_only=True)
+            if state["config"] != asdict(self.config):
+                raise InputError(f"{file} belongs to a run with other settings; choose another --run folder")
+            self.network.load_state_dict(state["network"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.step = int(state["step"])
+        except (RuntimeError, KeyError, TypeError, EOFError) as error:
+            raise InputError(f"{file} is damaged; delete it to start again ({error})") from error
+
+
+def _head_slices() -> list[slice]:
+    """Where the seven heads' numbers lie among the 257."""
+    x = LAYOUT["translation"].start
+    whole = [LAYOUT[name] for name in LAYOUT if name != "translation"]
+    return [*whole, slice(x, x + 2), slice(x + 2, x + 3)]
+
+
+def about(config: Config, crops: Crops) -> dict:
+    """The manifest's entry."""
+    trained_on = "MEAD, London set, LivePortrait examples, muxspace/facial_expressions"
+    if config.leave_out:
+        trained_on += "; without the people left out for figures (MEAD W011, 14 of London, a tenth of the last)"
+    return {
+        "what": f"reconstruction network: a {SMALL_SIZE}-pixel crop to 257 coefficients of the open face model",
+        "trained_on": f"{trained_on} ({len(crops)} crops)",
+        "licence": "research, non-commercial (follows from MEAD)",
+    }
+
+
+def split(crops: Crops, collection: Collection) -> tuple[Crops, Crops]:
+    """Crops of the people that may be trained on, and of those left out for figures."""
+    out = np.isin(crops.people, sorted(held_out_people(collection.samples)))
+    return crops.where(~out), crops.where(out)
+
+
+def finish(network: ReconstructionNetwork, config: Config, crops: Crops, output: Path, manifest: Path) -> None:
+    """Writes the weights and their entry in the manifest."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    save_small(output, network, {"config": json.dumps(asdict(config))})
+    update_manifest(manifest, output, about(config, crops))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Trains, or continues, and writes the weights."""
+    p = argparse.ArgumentParser(prog="talkedit train reconstruction", description=__doc__.split("\n")[0])
+    p.add_argument("--data", type=Path, required=True, help="folder of the open recipe's collection")
+    p.add_argument("--cache", type=Path, default=Path("build/cache"), help="folder for tracked landmarks")
+    p.add_argument("--crops", type=Path, default=Path("build/crops"), help="folder for crops and fitted coefficients")
+    p.add_argument("--run", type=Path, default=Path("build/reconstruction"), help="folder of the run, to continue it")
+    p.add_argument("--config", type=Path, help="JSON file of settings")
+    p.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    p.add_argument("-o", "--output", type=Path, default=Path("checkpoints/reconstruction.safetensors"))
+    p.add_argument("--manifest", type=Path, default=Path("checkpoints/manifest.json"))
+    args = p.parse_args(argv)
+    config = Config.read(args.config)
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: this machine, or this PyTorch, has no CUDA; use --device cpu")
+    collection, model = Collection(args.data, args.cache), load_face_model("open")
+    crops = load_crops(collection, model, SOURCES, args.crops)
+    if config.leave_out:
+        crops, _ = split(crops, collection)
+    run = Run(config, model, crops, args.run, args.device)
+    for line in run.train():
+        print(json.dumps(line), flush=True)
+    finish(run.network.cpu(), config, crops, args.output, args.manifest)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
