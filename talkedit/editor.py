@@ -10,6 +10,7 @@ import numpy as np
 from talkedit import resources
 from talkedit.checkpoint import load_linear
 from talkedit.composite.shade import multiply_ratio
+from talkedit.composite.softness import CRISP, keep_softness, source_blur
 from talkedit.composite.warp import build_warp, sample
 from talkedit.emotions import EMOTIONS, Timeline
 from talkedit.errors import InputError, NoFaceError
@@ -63,12 +64,13 @@ class Speaker:
     Attributes:
         fitter: sums for the identity, solved at the end of the first pass.
         lids: (right, left) lid gaps of the frames so far, model units.
-        features, contrast: of the frames that were looked at closely.
+        features, contrast, blurs: of the frames that were looked at closely.
         identities: identity coefficients that the network read off those frames, where it is used.
         frames: how many frames were learned from.
         reference: (right, left) lid gap of open eyes.
         people: (N,) weights of the training people.
         texture_gain: how strongly wrinkles show in this shot.
+        blur: how soft this shot is, pixels.
     """
 
     fitter: Fitter
@@ -76,10 +78,12 @@ class Speaker:
     lids: list[tuple[float, float]] = field(default_factory=list)
     features: list[np.ndarray] = field(default_factory=list)
     contrast: list[float] = field(default_factory=list)
+    blurs: list[float] = field(default_factory=list)
     identities: list[np.ndarray] = field(default_factory=list)
     frames: int = 0
     reference: tuple[float, float] = (0.1, 0.1)
     texture_gain: float = 1.0
+    blur: float = CRISP
 
     def solve(self, classify: PersonClassifier | None) -> None:
         """Turns the sums into identity, reference, people and gain, and lets the samples go."""
@@ -93,7 +97,9 @@ class Speaker:
             self.people = np.mean([classify(f) for f in self.features], axis=0)
         if self.contrast:
             self.texture_gain = float(np.mean(self.contrast))
-        self.lids, self.features, self.contrast = [], [], []
+        if self.blurs:
+            self.blur = float(np.median(self.blurs))
+        self.lids, self.features, self.contrast, self.blurs = [], [], [], []
 
 
 class ClipEditor:
@@ -183,6 +189,7 @@ class ClipEditor:
             detail = detail_of(luminance, self._template.inside)
             speaker.features.append(self.editors.classifier.features(detail))
             speaker.contrast.append(contrast_gain(detail, self._template.inside))
+            speaker.blurs.append(source_blur(frame.rgb, track.landmarks))
         speaker.frames += 1
 
     def solve(self) -> None:
@@ -254,10 +261,11 @@ class ClipEditor:
                 multiply_ratio(picture, warp, ratio * np.float32(known["speaker"].texture_gain))
         if geometry and self.options.teeth:
             with self.clock("mouth"):
-                fill_mouth(
-                    picture, frame.rgb, warp, known["mesh"][self._loop, :2], target[self._loop, :2], known["eye"]
-                )
+                loops = (known["mesh"][self._loop, :2], target[self._loop, :2])
+                fill_mouth(picture, frame.rgb, warp, *loops, known["eye"], known["speaker"].blur)
         with self.clock("composite"):
+            if geometry:
+                keep_softness(picture, warp, known["speaker"].blur)
             out = frame.rgb.copy()
             self._rect(out, warp)[:] = picture
         return out

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from talkedit import resources
 from talkedit.checkpoint import LinearEditors, load_linear
 from talkedit.composite.shade import CHANNEL_SHARE, multiply_ratio
+from talkedit.composite.softness import CRISP, keep_softness, source_blur
 from talkedit.composite.warp import Warp, bounds, build_warp, sample
 from talkedit.editor import load_face_model
 from talkedit.emotions import EMOTIONS, code
@@ -187,6 +188,98 @@ def test_ratio_lands_where_its_texel_lies() -> None:
         centre = np.array([x.mean() + warp.x0, y.mean() + warp.y0])
         assert np.linalg.norm(centre - mesh()[landmark, :2]) < 2.5
         assert np.hypot(x + warp.x0 - centre[0], y + warp.y0 - centre[1]).max() < 12
+
+
+# -- softness ------------------------------------------------------------------------------------------------------
+
+
+def stripes(sigma: float, shape: tuple[int, int] = (160, 200)) -> np.ndarray:
+    """(h, w, 3) uint8 wide stripes both ways, blurred by ``sigma`` pixels."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    level = 60 + 60 * ((x // 20) % 2) + 60 * ((y // 20) % 2)
+    return np.repeat(cv2.GaussianBlur(level.astype(np.float32), (0, 0), sigma)[..., None] + 0.5, 3, 2).astype(np.uint8)
+
+
+def corners_of(picture: np.ndarray) -> np.ndarray:
+    return np.float32([[0, 0], [picture.shape[1], picture.shape[0]]])
+
+
+def scaled(picture: np.ndarray, sx: float, sy: float) -> Warp:
+    """A warp that takes ``sx`` and ``sy`` source pixels for each of its own, about the middle."""
+    h, w = picture.shape[:2]
+    x, y = np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32))
+    source = np.stack([(x - w / 2) * sx + w / 2, (y - h / 2) * sy + h / 2], -1).astype(np.float32)
+    return Warp(0, 0, source, np.zeros_like(source), np.zeros((h, w), np.int32))
+
+
+def energy(picture: np.ndarray, axis: int) -> float:
+    """Mean square of the second difference along an axis, per edge that is there to be seen."""
+    level = picture[30:-30, 30:-30, 0].astype(np.float32)
+    return float((np.diff(level, 2, axis=axis) ** 2).sum() / np.abs(np.diff(level, axis=axis)).sum())
+
+
+@pytest.mark.parametrize("sigma", [0.7, 1.0, 1.5, 2.0])
+def test_blur_is_measured(sigma: float) -> None:
+    picture = stripes(sigma)
+    assert source_blur(picture, corners_of(picture)) == pytest.approx(sigma, rel=0.15)
+
+
+def test_blur_ignores_noise_on_plain_skin_and_plain_pictures() -> None:
+    noisy = stripes(1.5).astype(np.float32) + np.random.default_rng(3).normal(0, 0.5, (160, 200, 1))
+    noisy = noisy.clip(0, 255).astype(np.uint8)
+    assert source_blur(noisy, corners_of(noisy)) == pytest.approx(1.5, rel=0.25)
+    plain = np.full((100, 100, 3), 128, np.uint8)
+    assert source_blur(plain, corners_of(plain)) == CRISP
+    assert source_blur(plain, np.float32([[-50, -50], [5, 5]])) == CRISP  # almost outside the picture
+
+
+@pytest.mark.parametrize(("sx", "sy"), [(1.0, 1.3), (1.3, 1.0), (1.0, 1.8), (0.85, 1.0)])
+def test_squeezed_edges_stay_as_soft_and_stretched_ones_as_sharp(sx: float, sy: float) -> None:
+    blur = 1.2
+    frame = stripes(blur)
+    warp = scaled(frame, sx, sy)
+    plain = sample(frame, warp)
+    kept = plain.copy()
+    keep_softness(kept, warp, blur)
+    for axis, scale in ((1, sx), (0, sy)):
+        wanted, before, after = (energy(p, axis) for p in (frame, plain, kept))
+        if scale == 1:
+            assert after == pytest.approx(before, rel=0.05)  # along the other axis nothing is lost
+        else:
+            assert abs(np.log(after / wanted)) < 0.5 * abs(np.log(before / wanted))
+
+
+def test_a_fold_becomes_as_soft_as_the_source() -> None:
+    blur = 1.2
+    y = np.arange(80, dtype=np.float32)
+    source = np.stack(np.meshgrid(np.arange(60, dtype=np.float32), np.where(y < 40, y, y + 12)), -1)
+    warp = Warp(0, 0, source.astype(np.float32), np.zeros_like(source), np.zeros((80, 60), np.int32))
+    picture = np.full((80, 60, 3), 60, np.uint8)
+    picture[40:] = 160
+    keep_softness(picture, warp, blur)
+    edge = picture[:, 30, 0].astype(np.float32)
+    slope = np.diff(edge)
+    assert slope.max() < 50 and (slope >= 0).all()  # a hard step has one of 100
+    np.testing.assert_array_equal(edge[[30, 50]], [60, 160])
+
+
+def test_where_nothing_moves_softness_changes_nothing() -> None:
+    warp = warped(mesh(), mesh())
+    picture = sample(noise(), warp)
+    before = picture.copy()
+    keep_softness(picture, warp, 1.5)
+    np.testing.assert_array_equal(picture, before)
+
+
+def test_softness_never_touches_what_lies_off_the_mesh() -> None:
+    face, delta = emotion_delta("angry", 0.1)
+    source = in_picture(np.asarray(model().position @ face))
+    warp = warped(source, in_picture(np.asarray(model().position @ face + model().displacement @ delta)))
+    picture = sample(noise(), warp)
+    before = picture.copy()
+    keep_softness(picture, warp, 1.2)
+    assert (picture != before).any()
+    np.testing.assert_array_equal(picture[warp.hit < 0], before[warp.hit < 0])
 
 
 # -- the mouth -----------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import numpy as np
 from talkedit.render import attribute_map
 
 # Where source pixels per pixel pass from ``low`` to ``high``, the source is softened by ``sigma`` pixels.
-SQUEEZES = ((1.15, 1.8, 1.0), (1.7, 2.6, 2.0))
+SQUEEZES = ((1.5, 2.4, 1.0), (2.4, 3.6, 1.7))
 
 
 @dataclass
@@ -85,8 +85,8 @@ def build_warp(
 def sample(frame: np.ndarray, warp: Warp) -> np.ndarray:
     """(h, w, 3) uint8: the frame sampled through the warp (Lanczos; exact where nothing moves).
 
-    Where the edit squeezes skin (a fold under a lowered brow) the source is softened first, or the fold would come out
-    sharper than any skin around it.
+    Where the edit squeezes skin strongly (a fold under a lowered brow) the source is softened first, or what is finer
+    than a pixel there would flicker.
     """
     x, y = warp.source[..., 0], warp.source[..., 1]
     out = cv2.remap(frame, x, y, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from talkedit.composite.softness import CRISP
 from talkedit.composite.warp import Warp
 from talkedit.geometry.openings import smoothstep
 
@@ -45,7 +46,13 @@ def _polygon(points: np.ndarray, shape: tuple[int, int], grow: float = 0.0) -> n
 
 
 def fill_mouth(
-    picture: np.ndarray, frame: np.ndarray, warp: Warp, source: np.ndarray, target: np.ndarray, eye: float
+    picture: np.ndarray,
+    frame: np.ndarray,
+    warp: Warp,
+    source: np.ndarray,
+    target: np.ndarray,
+    eye: float,
+    blur: float = CRISP,
 ) -> None:
     """Paints the mouth's inside into the warped rectangle, in place.
 
@@ -56,6 +63,7 @@ def fill_mouth(
         source: (20, 2) inner-lip loop in the source frame, pixels.
         target: (20, 2) the same loop after the edit.
         eye: outer-eye distance in pixels, the scale of everything.
+        blur: of the source, pixels; no painted edge is sharper.
     """
     pad = 4 + round(3 * LIP_EDGE * eye)
     both = np.concatenate([source, target])
@@ -83,7 +91,7 @@ def fill_mouth(
     known = _polygon(s_loop, shape, grow=max(1.0, RIM * eye)) * np.float32(shows)
     s_depth = _depth(gx - corner[0], gy - corner[1], s_loop)
     split = _split(frame[y0:y1, x0:x1], known, s_depth)
-    feather = max(0.6, 0.008 * eye)
+    feather = max(blur, 0.008 * eye)
     soft = max(0.08, 1.5 * feather / max(gap, 1.0))
     # A row of teeth belongs to one jaw: what lies above the mouth's dark line is the upper's, the rest the lower's.
     is_lower = np.clip((s_depth - split) / soft + 0.5, 0, 1)
@@ -106,7 +114,7 @@ def fill_mouth(
     # The lips shade the cavity: darker right under the upper lip than in its middle.
     shade = 0.8 + 0.2 * np.clip(depth * 2, 0, 1)[..., None]
     mouth = shown * share + cavity * shade * (1 - share)
-    edge = shows * SEAM + (1 - shows) * max(0.8, LIP_EDGE * eye)
+    edge = max(blur, shows * SEAM + (1 - shows) * LIP_EDGE * eye)
     alpha = np.minimum((1 + shows) * cv2.GaussianBlur(inside, (0, 0), edge), 1)[..., None]
     area = _close(picture[rect], inside, 2 * edge)
     picture[rect] = np.clip(area + (mouth - area) * alpha + 0.5, 0, 255).astype(np.uint8)
