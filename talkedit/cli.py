@@ -161,7 +161,7 @@ def _run_edit(arguments: argparse.Namespace) -> int:
     if (arguments.emotion is None) == (arguments.timeline is None):
         raise InputError("give either --emotion or --timeline")
     _check_report(arguments)
-    with _progress(arguments.quiet) as progress:
+    with progress_bars(arguments.quiet) as progress:
         report = talkedit.edit_video(
             arguments.input,
             arguments.output,
@@ -179,7 +179,7 @@ def _run_compare(arguments: argparse.Namespace) -> int:
     from talkedit.emotions import check_intensity
 
     _check_report(arguments)
-    with _progress(arguments.quiet) as progress:
+    with progress_bars(arguments.quiet) as progress:
         report = talkedit.compare_video(
             arguments.input,
             arguments.output,
@@ -234,7 +234,7 @@ def _add_inspect(commands) -> None:
 def _run_inspect(arguments: argparse.Namespace) -> int:
     from talkedit.inspect import inspect_media
 
-    with _progress(arguments.quiet) as progress:
+    with progress_bars(arguments.quiet) as progress:
         facts = inspect_media(arguments.input, tracker=arguments.tracker, face=arguments.face, progress=progress)
     if arguments.coefficients:
         _write_coefficients(arguments)
@@ -288,7 +288,7 @@ def _add_demo(commands) -> None:
 def _run_demo(arguments: argparse.Namespace) -> int:
     from talkedit.demo import run
 
-    with _progress(arguments.quiet) as progress:
+    with progress_bars(arguments.quiet) as progress:
         written = run(Path(arguments.output), seed=arguments.seed, progress=progress)
     for path in written:
         print(path)
@@ -388,7 +388,7 @@ def _exists(module: str) -> bool:
 
 
 @contextmanager
-def _progress(quiet: bool) -> Iterator[Progress | None]:
+def progress_bars(quiet: bool) -> Iterator[Progress | None]:
     """A callback that draws one bar a stage on a terminal, None elsewhere."""
     if quiet or not sys.stderr.isatty():
         yield None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import re
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from talkedit.data.source import read_member
 from talkedit.errors import InputError
 from talkedit.track.facemesh import FaceDetector, FaceMesh, window_around
 
+ARCHIVE = "faces_open.zip"
 # One woman acts two of the clips, and one clip shows a person of the main set.
 _SAME_PERSON = {"eamm_fear": "eamm_woman", "eamm_surprised": "eamm_woman", "eamm_sad": "M030"}
 
@@ -92,8 +93,6 @@ class Collection:
     def __init__(self, root: Path, cache: Path) -> None:
         self.root, self.cache = root, cache
         self.samples = list_samples(root)
-        self._zip: zipfile.ZipFile | None = None
-        self._members: dict[str, str] = {}
 
     def frames(self, sample: Sample) -> Iterator[np.ndarray]:
         """RGB pictures (H, W, 3) uint8 of a sample."""
@@ -105,10 +104,7 @@ class Collection:
                     yield frame.to_ndarray(format="rgb24")
             return
         if sample.source == "faces_open":
-            if self._zip is None:
-                self._zip = zipfile.ZipFile(self.root / "faces_open.zip")
-                self._members = {Path(n).name: n for n in self._zip.namelist()}
-            data = np.frombuffer(self._zip.read(self._members[Path(sample.key).name]), np.uint8)
+            data = np.frombuffer(read_member(self.root / ARCHIVE, Path(sample.key).name), np.uint8)
         else:
             data = np.fromfile(self.root / sample.key, np.uint8)
         picture = cv2.imdecode(data, cv2.IMREAD_COLOR)

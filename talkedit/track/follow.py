@@ -88,6 +88,10 @@ class FaceTracker:
         cut, self._pending_cut = self._pending_cut, False
         return Track(landmarks=landmarks, faces=max(self._faces, 1), cut=cut, **measures)
 
+    def restart(self) -> None:
+        """Forgets the face that was followed: the next frame is looked at as if it were the first."""
+        self._cuts, self._box, self._window, self._pending_cut = CutDetector(), None, None, False
+
     def _follow(self, rgb: np.ndarray) -> np.ndarray | None:
         """The face that was tracked in the frame before, if it is still there."""
         if self._box is None:
