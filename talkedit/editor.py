@@ -15,6 +15,7 @@ from talkedit.composite.warp import build_warp, sample
 from talkedit.emotions import EMOTIONS, Timeline
 from talkedit.errors import InputError, NoFaceError
 from talkedit.facemodel.load import load_face_model, load_template
+from talkedit.geometry.glasses import GlassesHold
 from talkedit.geometry.openings import Openings, smoothstep
 from talkedit.geometry.transfer import transfer
 from talkedit.mouth.interior import fill_mouth
@@ -25,6 +26,7 @@ from talkedit.reconstruct.pose import find_pose
 from talkedit.report import StageClock
 from talkedit.smooth import half_width, smooth_at
 from talkedit.texture.editor import PersonClassifier, contrast_gain, detail_of
+from talkedit.texture.glasses import glasses_score
 from talkedit.texture.uv_map import LUMINANCE, UvTemplate
 from talkedit.track import make_tracker
 from talkedit.track.measures import eye_distance
@@ -40,6 +42,8 @@ LOOK_EVERY = 12
 PARTS_LIPS = {"surprised": 0.6, "fear": 0.3}
 PAUSE_SECONDS = 0.8
 STEADY_HALF = 2
+# Scores of bare faces, and of faces that surely wear glasses.
+GLASSES = (0.10, 0.20)
 
 
 def choose_device(name: str) -> str:
@@ -64,13 +68,14 @@ class Speaker:
     Attributes:
         fitter: sums for the identity, solved at the end of the first pass.
         lids: (right, left) lid gaps of the frames so far, model units.
-        features, contrast, blurs: of the frames that were looked at closely.
+        features, contrast, blurs, rims: of the frames that were looked at closely.
         identities: identity coefficients that the network read off those frames, where it is used.
         frames: how many frames were learned from.
         reference: (right, left) lid gap of open eyes.
         people: (N,) weights of the training people.
         texture_gain: how strongly wrinkles show in this shot.
         blur: how soft this shot is, pixels.
+        glasses: 0..1, the speaker wears glasses.
     """
 
     fitter: Fitter
@@ -79,11 +84,13 @@ class Speaker:
     features: list[np.ndarray] = field(default_factory=list)
     contrast: list[float] = field(default_factory=list)
     blurs: list[float] = field(default_factory=list)
+    rims: list[float] = field(default_factory=list)
     identities: list[np.ndarray] = field(default_factory=list)
     frames: int = 0
     reference: tuple[float, float] = (0.1, 0.1)
     texture_gain: float = 1.0
     blur: float = CRISP
+    glasses: float = 0.0
 
     def solve(self, classify: PersonClassifier | None) -> None:
         """Turns the sums into identity, reference, people and gain, and lets the samples go."""
@@ -99,7 +106,9 @@ class Speaker:
             self.texture_gain = float(np.mean(self.contrast))
         if self.blurs:
             self.blur = float(np.median(self.blurs))
-        self.lids, self.features, self.contrast, self.blurs = [], [], [], []
+        if self.rims:
+            self.glasses = float(smoothstep(np.median(self.rims), *GLASSES))
+        self.lids, self.features, self.contrast, self.blurs, self.rims = [], [], [], [], []
 
 
 class ClipEditor:
@@ -130,6 +139,7 @@ class ClipEditor:
         network = options.reconstruction == "network"
         self._read = load_reconstructor(options.face_model, self._device) if network else None
         self._openings = Openings(self._mean)
+        self._hold_glasses = GlassesHold(self._mean)
         self._template = UvTemplate(self.model)
         self._store = TrackStore()
         self._speakers: dict[int, Speaker] = {}
@@ -186,9 +196,11 @@ class ClipEditor:
                 speaker.identities.append(self._read(frame.rgb, track.landmarks).identity)
             mesh = self.model.position @ track.landmarks[:468]
             luminance = self._template.unwrap(frame.rgb.astype(np.float32) @ LUMINANCE, mesh)
-            detail = detail_of(luminance, self._template.inside)
+            visible = self._template.visible(mesh)
+            detail = detail_of(luminance, visible)
             speaker.features.append(self.editors.classifier.features(detail))
-            speaker.contrast.append(contrast_gain(detail, self._template.inside))
+            speaker.rims.append(glasses_score(luminance))
+            speaker.contrast.append(contrast_gain(detail, visible))
             speaker.blurs.append(source_blur(frame.rgb, track.landmarks))
         speaker.frames += 1
 
@@ -230,6 +242,7 @@ class ClipEditor:
         return {
             "shots": len(self._speakers),
             "people": {name: round(float(weight), 3) for name, weight in people},
+            "glasses": round(longest.glasses, 2),
             "identity_norm": round(float(np.linalg.norm(longest.fitter.identity)), 2),
         }
 
@@ -342,6 +355,7 @@ class ClipEditor:
         wish = geometry.opening(code, speaker.people)
         delta = self._openings.lips(known["points"], delta, geometry.speech, wish, part)
         delta = self._openings.lids(known["points"], delta, speaker.reference)
+        delta = self._hold_glasses(delta, speaker.glasses)
         moved = known["pose"].direction_to_picture(delta)
         return known["mesh"] + self.model.displacement @ moved
 
