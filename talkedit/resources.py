@@ -24,7 +24,7 @@ _DEEP3D = "part of the Deep3DFaceRecon_pytorch repository, folder BFM"
 LICENSED_BFM = {
     "01_MorphableModel.mat": _BASEL,
     "Exp_Pca.bin": _COARSE,
-    "BFM_model_front.mat": "made from 01_MorphableModel.mat and Exp_Pca.bin, or by Deep3DFaceRecon",
+    "BFM_model_front.mat": "made by 'talkedit models convert bfm' from the files above, or by Deep3DFaceRecon",
     "BFM_exp_idx.mat": _DEEP3D,
     "BFM_front_idx.mat": _DEEP3D,
     "facemodel_info.mat": _DEEP3D,
@@ -79,14 +79,24 @@ def manifest() -> dict[str, dict]:
 
 
 def check_files() -> list[FileState]:
-    """State of every file in the manifest and of the licensed Basel files. Reads whole files to hash them."""
+    """State of every file in the manifest, hashed, and of the licensed Basel files, by their keys and shapes."""
     states = [_check_shipped(name, entry) for name, entry in manifest().items()]
     for name, where in LICENSED_BFM.items():
-        try:
-            states.append(FileState("bfm", name, "present", str(find("bfm", name)), optional=True))
-        except InputError:
-            states.append(FileState("bfm", name, "missing", f"optional, licensed: {where}", optional=True))
+        states.append(_check_licensed(name, where))
     return states
+
+
+def _check_licensed(name: str, where: str) -> FileState:
+    from talkedit.facemodel.bfm import check_file  # here, because SciPy takes a while to import
+
+    try:
+        path = find("bfm", name)
+    except InputError:
+        return FileState("bfm", name, "missing", f"optional, licensed: {where}", optional=True)
+    wrong = check_file(path)
+    if wrong:
+        return FileState("bfm", name, "wrong", f"{wrong}; {where}", optional=True)
+    return FileState("bfm", name, "present", str(path), optional=True)
 
 
 def _check_shipped(name: str, entry: dict) -> FileState:

@@ -39,6 +39,17 @@ ARRAYS: dict[str, dict[str, tuple[int | None, int | None]]] = {
     "select_vertex_id.mat": {"select_id": (VERTICES, 1)},
     "similarity_Lm3D_all.mat": {"lm": (68, 3)},
 }  # fmt: skip
+_UNREADABLE = (
+    MatReadError,
+    ValueError,
+    TypeError,
+    OSError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
 _NUMERIC = {"double", "single", "logical", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"}
 
 
@@ -81,7 +92,7 @@ def _mat(read, path: Path, **options):
         raise InputError(f"{path.name} is in MATLAB's v7.3 format; save it again with '-v7'") from None
     except FileNotFoundError:
         raise InputError(f"the file '{path}' is missing") from None
-    except (MatReadError, ValueError, TypeError, OSError, EOFError, LookupError, struct.error, zlib.error) as error:
+    except _UNREADABLE as error:
         raise InputError(f"{path.name} cannot be read as a MATLAB file ({error})") from None
 
 
