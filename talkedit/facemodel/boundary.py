@@ -23,9 +23,11 @@ def boundary_loops(triangles: np.ndarray) -> list[np.ndarray]:
 
 
 def _following(triangles: np.ndarray) -> dict[int, int]:
-    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]])
-    known = set(map(tuple, edges.tolist()))
-    return {a: b for a, b in edges.tolist() if (b, a) not in known}
+    """The next vertex along the boundary for each vertex on it: edges that no triangle has the other way round."""
+    edges = np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]).astype(np.int64)
+    size = int(edges.max(initial=0)) + 1
+    alone = ~np.isin(edges @ [size, 1], edges @ [1, size])
+    return dict(edges[alone].tolist())
 
 
 def _walk(following: dict[int, int], start: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree
 
-_CANDIDATES = 24  # samples of triangles looked at, the nearest first
+_CANDIDATES = 16  # samples of triangles looked at, the nearest first
 _CHUNK = 20_000  # points at a time: bounds the memory
 
 
