@@ -311,12 +311,36 @@ def _run_ui(arguments: argparse.Namespace) -> int:
 
 
 def _add_models(commands) -> None:
-    parser = commands.add_parser("models", help="list or check face models and networks")
+    parser = commands.add_parser("models", help="list, check or convert face models and networks")
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True, parser_class=_Parser)
     actions.add_parser("list", help="what ships, its licence and its training data").set_defaults(run=_run_models_list)
     actions.add_parser("check", help="whether files and optional packages are there").set_defaults(
         run=_run_models_check
     )
+    convert = actions.add_parser("convert", help="make a face model for --face-model from a release")
+    convert.add_argument("model", choices=("bfm", "ict"), help="Basel Face Model 2009, or ICT-FaceKit")
+    convert.add_argument("folder", nargs="?", metavar="DIR", help="where its files are (default: the bfm folder)")
+    convert.add_argument("-o", "--output", metavar="DIR", help="existing folder to write to (default: the bfm folder, "
+                         "where --face-model looks)")  # fmt: skip
+    convert.set_defaults(run=_run_models_convert)
+
+
+def _run_models_convert(arguments: argparse.Namespace) -> int:
+    from talkedit.facemodel.convert import CONVERTERS
+    from talkedit.resources import folders
+
+    home = next((place for place in folders("bfm") if place.is_dir()), Path("bfm"))
+    source, target = (Path(given) if given else home for given in (arguments.folder, arguments.output))
+    for place in (source, target):
+        if not place.is_dir():
+            raise InputError(f"the folder '{place}' does not exist")
+    model, written = CONVERTERS[arguments.model](source, target)
+    figures = json.loads(model.meta["figures"])
+    for path in written:
+        print(path)
+    print(f"{model.meta['vertices']} vertices; half of the keypoints are found from the other half to "
+          f"{figures['left_out_mean']} % of the outer-eye distance on average")  # fmt: skip
+    return 0
 
 
 def _run_models_list(arguments: argparse.Namespace) -> int:
