@@ -171,16 +171,25 @@ def small_network(width: int = SMALL_WIDTH) -> ReconstructionNetwork:
 # --- files --------------------------------------------------------------------------------------------------------
 
 
+def load_safely(path: Path, device: str = "cpu") -> object:
+    """What ``torch.save`` wrote, without running anything in the file.
+
+    Raises:
+        InputError: it cannot be read, is damaged, or holds more than tensors and plain values.
+    """
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except (OSError, RuntimeError, EOFError, LookupError, ValueError, pickle.UnpicklingError) as error:
+        raise InputError(f"{path} is not a checkpoint that can be read safely: {_first_line(error)}") from error
+
+
 def load_deep3d(path: Path) -> ReconstructionNetwork:
     """Reads the public ``epoch_20.pth`` of Deep3DFaceRecon_pytorch; nothing in the file is executed.
 
     Raises:
         InputError: not such a file, or names and shapes differ.
     """
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise InputError(f"{path} is not a checkpoint that can be read safely: {_first_line(error)}") from error
+    stored = load_safely(path)
     if not isinstance(stored, dict) or not isinstance(stored.get("net_recon"), dict):
         raise InputError(f"{path} holds no 'net_recon', so it is not a checkpoint of Deep3DFaceRecon")
     return _filled(resnet50_network(), stored["net_recon"], path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ from talkedit.reconstruct.network import (
     SMALL_SIZE,
     SMALL_WIDTH,
     ReconstructionNetwork,
+    load_safely,
     save_small,
     small_network,
     to_tensor,
@@ -55,7 +57,7 @@ class Config:
 
     Attributes:
         seed: of initialisation, order and augmentation.
-        width: channels of the network's first layer.
+        width: channels of the network's first layer, a multiple of 8.
         batch: pictures a step.
         epochs: over the crops with the fit as teacher.
         rate: highest learning rate; it rises for a twentieth of the steps and falls along a cosine.
@@ -78,6 +80,11 @@ class Config:
     tune_rate: float = 2e-4
     leave_out: bool = True
     save_every: int = 100
+
+    def __post_init__(self) -> None:
+        # PyTorch 2.13 crashes in the backward pass of channels-last convolutions with 4 channels on AVX2.
+        if self.width < 8 or self.width % 8:
+            raise InputError(f"the width of the network must be a multiple of 8, not {self.width}")
 
     @classmethod
     def read(cls, path: Path | None) -> Config:
@@ -297,7 +304,7 @@ class Run:
         if self.step >= self.taught:
             return self.config.tune_rate * (1 - (self.step - self.taught) / max(self.config.tune_steps, 1))
         rise = min(1.0, (self.step + 1) / (0.05 * self.taught + 1))
-        return self.config.rate * rise * max(0.5 * (1 + np.cos(np.pi * self.step / self.taught)), 0.01)
+        return self.config.rate * rise * max(0.5 * (1 + math.cos(math.pi * self.step / self.taught)), 0.01)
 
     def _save(self, line: dict[str, float]) -> None:
         state = {"config": asdict(self.config), "step": self.step, "network": self.network.state_dict()}
@@ -309,14 +316,14 @@ class Run:
 
     def _resume(self) -> None:
         file = self.folder / "snapshot.pt"
+        state = load_safely(file, self.device)
         try:
-            state = torch.load(file, map_location=self.device, weights_only=True)
             if state["config"] != asdict(self.config):
                 raise InputError(f"{file} belongs to a run with other settings; choose another --run folder")
             self.network.load_state_dict(state["network"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.step = int(state["step"])
-        except (RuntimeError, KeyError, TypeError, EOFError) as error:
+        except (RuntimeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{file} is damaged; delete it to start again ({error})") from error
 
 
