@@ -7,17 +7,19 @@ import pickle
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from talkedit import resources
+from talkedit.editor import Editor
 from talkedit.errors import InputError
 from talkedit.facemodel.camera import CAMERA, CropTransform, align_crop, five_points, project, screen_points_numpy
 from talkedit.facemodel.load import load_face_model
 from talkedit.facemodel.tensors import FaceTensors
 from talkedit.options import EditOptions
-from talkedit.reconstruct.coefficients import LAYOUT
+from talkedit.reconstruct.coefficients import LAYOUT, Coefficients
 from talkedit.reconstruct.losses import (
     LANDMARK_WEIGHTS,
     LossWeights,
@@ -48,6 +50,7 @@ from talkedit.render import render
 from talkedit.track.topology import IBUG68
 from talkedit.train import reconstruction as training
 from talkedit.train.crops import Crops
+from talkedit.types import Track
 
 WEIGHTS = resources.folders("checkpoints")[-1] / "reconstruction.safetensors"
 
@@ -564,3 +567,42 @@ def test_shipped_network_on_a_face_it_never_saw(model, shared, name):
     mean = screen_points_numpy(model.mean[:468], found.angle, found.translation)[:, :2]
     without = np.linalg.norm(mean - tracked, axis=1).mean() / np.linalg.norm(tracked[33] - tracked[263])
     assert error < 0.05 and error < without
+
+
+@pytest.mark.parametrize("intensity", [0.0, 1.0])
+def test_edits_with_the_network_keep_the_picture_and_look_like_those_with_the_fit(shared, intensity):
+    """The tracking residual stays: only what the emotion adds depends on the coefficients."""
+    from talkedit.video.reader import read_frames
+
+    picture = next(iter(read_frames(sorted((shared / "data/london").glob("*_neutral.jpg"))[0]))).rgb
+    picture = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    fit, network = (
+        Editor("happy", intensity, EditOptions(reconstruction=way)).edit_frame(picture) for way in ("fit", "network")
+    )
+    if intensity == 0:
+        np.testing.assert_array_equal(network, picture)
+        return
+    changed = np.abs(fit.astype(int) - picture).mean()
+    assert changed > 0.5
+    assert np.abs(network.astype(int) - fit).mean() < 0.35 * changed
+
+
+def test_a_clip_by_the_network_has_one_identity(clip, monkeypatch, model):
+    """The reader of clips, with a network that answers by itself and a tracker that always finds the same face."""
+    from talkedit.reconstruct import clip as clips
+
+    landmarks = np.zeros((478, 3), np.float32)
+    landmarks[:468] = screen_points_numpy(model.mean[:468], np.zeros(3), np.zeros(3))
+    answer = iter(np.arange(257, dtype=np.float32) + frame for frame in range(9))
+
+    def read(frame: np.ndarray, points: np.ndarray) -> Coefficients:
+        row = next(answer)
+        return Coefficients(**{name: row[where] for name, where in LAYOUT.items()}, crop=CropTransform(1.0, (0.0, 0.0)))
+
+    track = Track(landmarks, 1.0, 0.0, 0.0, (0.3, 0.3), 1, False)
+    monkeypatch.setattr(clips, "make_tracker", lambda *a, **k: lambda frame: track)
+    monkeypatch.setattr(clips, "load_reconstructor", lambda face_model: read)
+    out = clips.reconstruct_clip(clip(frames=3, size=(224, 224)), reconstruction="network")
+    assert out["coefficients"].shape == (3, 257)
+    np.testing.assert_allclose(out["coefficients"][:, 0], 1.0)  # the mean of 0, 1 and 2
+    np.testing.assert_allclose(out["coefficients"][:, 80], [80, 81, 82])
