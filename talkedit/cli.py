@@ -137,7 +137,7 @@ def _tracking(group) -> None:
 
 def _writing(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("output")
-    group.add_argument("--crf", type=int, default=18, metavar="N", help="quality, 0 to 51, default 18, lower is better")
+    group.add_argument("--crf", type=int, default=16, metavar="N", help="quality, 0 to 51, default 16, lower is better")
     group.add_argument("--report", metavar="FILE", help="write a JSON report")
     group.add_argument("--overwrite", action="store_true", help="replace an existing output")
     _quiet(group)

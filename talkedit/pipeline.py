@@ -23,7 +23,7 @@ from talkedit.video.output import check_container, check_output
 from talkedit.video.passthrough import can_copy, remux
 from talkedit.video.probe import MediaInfo, probe
 from talkedit.video.reader import read_frames
-from talkedit.video.writer import check_crf, open_writer
+from talkedit.video.writer import DEFAULT_CRF, check_crf, open_writer
 
 Progress = Callable[[str, int, "int | None"], None]
 
@@ -60,10 +60,11 @@ def edit_video(
     teeth: bool = True,
     face_model: str = "open",
     tracker: str = "mediapipe",
+    reconstruction: str = "fit",
     device: str = "auto",
     threads: int | None = None,
     seed: int = 0,
-    crf: int = 18,
+    crf: int = DEFAULT_CRF,
     mark: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -89,7 +90,21 @@ def edit_video(
             has a plain explanation. In every case no output is left.
     """
     wanted = _timeline(emotion, intensity, timeline).window(start, end)
-    options = EditOptions(face, only, smooth, classifier, teeth, face_model, tracker, device, threads, seed, start, end)
+    options = EditOptions(
+        face=face,
+        only=only,
+        smooth=smooth,
+        classifier=classifier,
+        teeth=teeth,
+        face_model=face_model,
+        tracker=tracker,
+        reconstruction=reconstruction,
+        device=device,
+        threads=threads,
+        seed=seed,
+        start=start,
+        end=end,
+    )
     info = _check(src, dst, crf, overwrite, start)
     report = EditReport(os.fspath(src), os.fspath(dst), wanted.describe(), talkedit.__version__)
     report.notes += _intensity_notes(wanted)
@@ -126,7 +141,7 @@ def compare_video(
     *,
     emotions: Sequence[str],
     intensities: Sequence[float] = (1.0,),
-    crf: int = 18,
+    crf: int = DEFAULT_CRF,
     overwrite: bool = False,
     progress: Progress | None = None,
     make_editor: MakeEditor | None = None,
