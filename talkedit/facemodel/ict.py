@@ -155,7 +155,7 @@ def mesh_of(release: Release) -> tuple[dict[str, np.ndarray], dict[str, Part]]:
         return Part(
             (neutral[vertices] - centre).astype(np.float32),
             identity[vertices].astype(np.float32),
-            np.pad(expression[vertices], ((0, 0), (0, 0), (0, EXPRESSIONS - expression.shape[2]))).astype(np.float32),
+            expression[vertices].astype(np.float32),
             own[(own >= 0).all(1)],
             bone,
         )

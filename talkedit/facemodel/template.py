@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 from scipy import sparse
@@ -35,7 +36,7 @@ def on_template(
         arrays: mean (V, 3), id_basis, exp_basis (V, 3, K), triangles (F, 3), keypoints (68,); tex_mean (V, 3) and
             tex_basis (V, 3, 80), or the open model's are taken over.
         template: the open model.
-        parts: rigid pieces.
+        parts: rigid pieces, with as many components as the mesh.
         meta: strings kept with the model; "vertices" is how many, the first, are the mesh's own (then the skirt).
 
     Raises:
@@ -65,6 +66,10 @@ def on_template(
             return taken_over(getattr(template, name))
         return np.concatenate([arrays[name], arrays[name][found.outline]]).astype(np.float32)
 
+    def with_all(part: Part) -> Part:
+        sizes = template.id_basis.shape[2], template.exp_basis.shape[2]
+        return replace(part, id_basis=_padded(part.id_basis, sizes[0]), exp_basis=_padded(part.exp_basis, sizes[1]))
+
     landmarks = found.landmarks.copy()
     landmarks.resize(topo.LANDMARKS, here.shape[0])
     return FaceModel(
@@ -85,7 +90,7 @@ def on_template(
         eyeball=here @ template.eyeball.astype(np.float32) > 0.5,
         mouth_loop=found.mouth_loop,
         regions={k: taken_over(v) for k, v in template.regions.items()},
-        parts=parts or {},
+        parts={piece: with_all(part) for piece, part in (parts or {}).items()},
         meta=meta | {"template": fingerprint(template), "figures": json.dumps(figures), "vertices": str(count)},
     )
 
