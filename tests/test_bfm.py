@@ -17,11 +17,14 @@ from talkedit.editor import ClipEditor
 from talkedit.emotions import EMOTIONS, Timeline
 from talkedit.errors import InputError
 from talkedit.facemodel import bfm
+from talkedit.facemodel.camera import CropTransform, screen_points_numpy
 from talkedit.facemodel.convert import convert_bfm
 from talkedit.facemodel.lighting import vertex_normals
 from talkedit.facemodel.load import load_face_model, load_template
 from talkedit.facemodel.model import FaceModel
 from talkedit.options import EditOptions
+from talkedit.reconstruct.clip import reconstruct_clip
+from talkedit.reconstruct.coefficients import LAYOUT
 from talkedit.report import StageClock
 from talkedit.track import topology as topo
 from talkedit.types import Frame
@@ -225,3 +228,20 @@ def test_pipeline_runs_at_full_mesh_size_and_looks_as_with_the_open_model(
         source = np.stack([f.rgb for f in frames]).astype(float)
         difference, change = ((ours - theirs) ** 2).mean(), ((theirs - source) ** 2).mean()
         assert difference < 0.03 * change and 10 * np.log10(255**2 / difference) > 42
+
+
+def test_a_picture_is_reconstructed_in_basel_coefficients(
+    converted: Converted, shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("mediapipe")
+    monkeypatch.setenv("TALKEDIT_HOME", str(converted.home))
+    picture = sorted((shared / "data/london").glob("*_neutral.jpg"))[0]
+    found = reconstruct_clip(picture, face_model="bfm")
+    vector, landmarks, crop = (found[name][0] for name in ("coefficients", "landmarks", "crop"))
+    assert np.isfinite(vector).all() and np.abs(vector[LAYOUT["angle"]]).max() < 0.25  # a frontal studio picture
+    m = converted.model
+    points = m.at_landmarks(m.vertices(vector[LAYOUT["identity"]], vector[LAYOUT["expression"]]))
+    transform = CropTransform(float(crop[0]), (float(crop[1]), float(crop[2])))
+    screen = screen_points_numpy(points, vector[LAYOUT["angle"]], vector[LAYOUT["translation"]], crop=transform)
+    eye = np.linalg.norm(landmarks[33, :2] - landmarks[263, :2])
+    assert np.linalg.norm(screen[:, :2] - landmarks[:468, :2], axis=1).mean() < 0.03 * eye

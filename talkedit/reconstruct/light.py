@@ -8,6 +8,8 @@ import torch
 
 from talkedit.facemodel.lighting import AMBIENT, sh_basis, vertex_normals
 
+_ROWS = 32_000  # OpenCV remaps fewer than 32,767 rows at a time
+
 
 def normals_of(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """(V, 3) unit normals of (V, 3) vertices, y up, z towards the viewer."""
@@ -23,8 +25,10 @@ def sample_colours(frame: np.ndarray, mesh: np.ndarray, blur: float) -> np.ndarr
     """(V, 3) float32 colours 0..1 of a (H, W, 3) uint8 frame at (V, ≥2) mesh points, after a Gaussian blur (pixels)."""
     soft = cv2.GaussianBlur(frame, (0, 0), max(blur, 0.5)).astype(np.float32) / 255
     xy = mesh[:, :2].astype(np.float32)
-    out = cv2.remap(soft, xy[:, None, 0], xy[:, None, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    return out.reshape(-1, 3)
+    rows = range(0, len(xy), _ROWS)
+    out = [cv2.remap(soft, *cv2.split(xy[i : i + _ROWS, None]), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+           for i in rows]  # fmt: skip
+    return np.concatenate(out).reshape(-1, 3)
 
 
 def fit_light(colours: np.ndarray, albedo: np.ndarray, normals: np.ndarray, weights: np.ndarray) -> np.ndarray:
