@@ -74,6 +74,23 @@ def test_projection_closed_form():
     torch.testing.assert_close(cam.to_camera(cam.unproject(screen)), points, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5)])
+def test_the_whole_chain_equals_the_published_formulas(dtype, tolerance):
+    """p R + t, z' = 10 - z, the published 3 x 3 matrix, division by z', rows counted from the top."""
+    rng = np.random.default_rng(0)
+    points, angles, shifts = rng.uniform(-1, 1, (50, 3)), rng.uniform(-0.7, 0.7, (4, 3)), rng.uniform(-0.5, 0.5, (4, 3))
+    matrix = np.array([[1015.0, 0, 112], [0, 1015, 112], [0, 0, 1]])
+    for angle, shift in zip(angles, shifts, strict=True):
+        moved = points @ definition(angle) + shift
+        moved[:, 2] = 10 - moved[:, 2]
+        image = moved @ matrix.T
+        image = image[:, :2] / image[:, 2:]
+        expected = np.column_stack([image[:, 0], 223 - image[:, 1], moved[:, 2]])
+        given = (torch.tensor(x, dtype=dtype) for x in (points, angle[None], shift[None]))
+        found = cam.screen_points(*given)[0].double().numpy()
+        np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
 def test_screen_points_twins_agree():
     generator = torch.Generator().manual_seed(0)
     vertices = torch.rand(200, 3, generator=generator) * 2 - 1
