@@ -334,6 +334,8 @@ def _run_models_convert(arguments: argparse.Namespace) -> int:
     for place in (source, target):
         if not place.is_dir():
             raise InputError(f"the folder '{place}' does not exist")
+    if not os.access(target, os.W_OK):
+        raise InputError(f"the folder '{target}' cannot be written to; choose another with -o")
     model, written = CONVERTERS[arguments.model](source, target)
     figures = json.loads(model.meta["figures"])
     for path in written:

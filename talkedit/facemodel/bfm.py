@@ -191,7 +191,12 @@ def build_front_model(folder: Path, index_folder: Path | None = None) -> dict[st
 
 def write_front_model(path: Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes ``BFM_model_front.mat`` with the keys of Deep3DFaceRecon."""
-    savemat(str(path), arrays)
+    partial = path.with_name(f".{path.stem}.partial.mat")
+    try:
+        savemat(str(partial), arrays)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _indices(values: np.ndarray, count: int, name: str) -> np.ndarray:

@@ -131,7 +131,12 @@ def save_model(path: Path, model: FaceModel) -> None:
         tensors |= {f"part.{name}.{key}": getattr(part, key) for key in _PART}
     header = {"name": model.name, "meta": json.dumps(model.meta)}
     header["bones"] = json.dumps({name: part.bone for name, part in model.parts.items()})
-    save_file({name: np.ascontiguousarray(a) for name, a in tensors.items()}, str(path), metadata=header)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        save_file({name: np.ascontiguousarray(a) for name, a in tensors.items()}, str(partial), metadata=header)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def load_model(path: Path) -> FaceModel:
