@@ -13,11 +13,15 @@ import argparse
 import importlib.util
 import json
 from concurrent.futures import ProcessPoolExecutor
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from talkedit import EMOTIONS, edit_video
+from talkedit.video.probe import probe
+from talkedit.video.reader import read_frames
+from talkedit.video.writer import open_writer
 
 COLUMNS = ("acc", "gain", "p", "identity", "lips", "jitter", "sharpness")
 
@@ -48,6 +52,26 @@ def one(job: tuple) -> dict:
     return figures
 
 
+def first_frames(clip: Path, count: int, folder: Path) -> Path:
+    """A copy of the clip's first frames, at high quality, for a quicker look."""
+    cut = folder / f"{clip.stem}_first{count}.mp4"
+    if not cut.exists():
+        with open_writer(cut, probe(clip), crf=8) as writer:
+            for frame in islice(read_frames(clip), count):
+                writer.write(frame, frame.rgb)
+    return cut
+
+
+def growth(rows: list[dict]) -> str:
+    """Markdown: mean probability of the target for each emotion (rows) at each intensity (columns)."""
+    steps = sorted({r["intensity"] for r in rows})
+    lines = ["| emotion | " + " | ".join(f"{s:g}" for s in steps) + " |", "|" + " --- |" * (len(steps) + 1)]
+    for emotion in dict.fromkeys(r["emotion"] for r in rows if "p" in r):
+        means = [np.mean([r["p"] for r in rows if (r["emotion"], r["intensity"]) == (emotion, s)]) for s in steps]
+        lines.append(f"| {emotion} | " + " | ".join(f"{m:.3f}" for m in means) + " |")
+    return "\n".join(lines)
+
+
 def table(rows: list[dict], key: str) -> str:
     """Markdown means of the columns for each value of ``key``."""
     lines = [f"| {key} | " + " | ".join(COLUMNS) + " | ms a frame |", "|" + " --- |" * (len(COLUMNS) + 2)]
@@ -72,11 +96,13 @@ def main() -> None:
     p.add_argument("--intensities", default="1")
     p.add_argument("--only", choices=("geometry", "texture"))
     p.add_argument("--processes", type=int, default=2)
+    p.add_argument("--frames", type=int, help="judge only so many frames from the start of each clip")
     args = p.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
+    clips = [first_frames(c, args.frames, args.out) for c in args.clips] if args.frames else args.clips
     jobs = [
         (clip, emotion, float(i), args.out, args.judge, args.only)
-        for clip in args.clips
+        for clip in clips
         for emotion in args.emotions.split(",")
         for i in args.intensities.split(",")
     ]
@@ -84,6 +110,8 @@ def main() -> None:
         rows = list(pool.map(one, jobs))
     for key in ("emotion", "clip", "intensity"):
         print(table(rows, key), end="\n\n")
+    if "," in args.intensities:
+        print(growth(rows), end="\n\n")
     judged = [r for r in rows if r["emotion"] in ("happy", "sad", "surprised", "angry", "fear")]
     if judged:
         acc, gain = (np.mean([r[k] for r in judged]) for k in ("acc", "gain"))
