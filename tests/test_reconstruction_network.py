@@ -246,6 +246,8 @@ def test_the_answer_follows_a_face_that_moves_by_parts_of_a_pixel(model):
 def test_reconstructors_by_face_model(monkeypatch, tmp_path, public_checkpoint):
     with pytest.raises(InputError, match="not for 'ict'"):
         load_reconstructor("ict")
+    with pytest.raises(InputError, match=r"'epoch_20\.pth' is missing.*Deep3DFaceRecon"):
+        load_reconstructor("bfm")
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/epoch_20.pth").write_bytes(public_checkpoint.read_bytes())
     monkeypatch.setenv("TALKEDIT_HOME", str(tmp_path))

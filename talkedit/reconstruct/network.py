@@ -249,7 +249,12 @@ def load_reconstructor(face_model: str, device: str = "cpu") -> NetworkReconstru
     if face_model not in NETWORKS:
         raise InputError(f"--reconstruction network: there is one for the face models {' and '.join(NETWORKS)}, "
                          f"not for '{face_model}'; use --reconstruction fit")  # fmt: skip
-    path = resources.find("checkpoints", NETWORKS[face_model])
+    try:
+        path = resources.find("checkpoints", NETWORKS[face_model])
+    except InputError as error:
+        if face_model == "open":
+            raise
+        raise InputError(f"{error}; it is the pretrained network of Deep3DFaceRecon_pytorch, see its README") from None
     return NetworkReconstructor(load_small(path) if face_model == "open" else load_deep3d(path), device)
 
 

@@ -45,6 +45,7 @@ from talkedit.track.topology import IBUG68, LANDMARKS
 from talkedit.train.crops import Crops, load_crops
 from talkedit.train.face_model import held_out_people
 from talkedit.train.manifest import update_manifest
+from talkedit.train.settings import read_settings
 
 SOURCES = ("faces_open", "london", "mead", "expressive")
 PIXEL = CAMERA.distance / CAMERA.focal
@@ -93,20 +94,7 @@ class Config:
         Raises:
             InputError: the file cannot be read, or names a setting that does not exist or has another type.
         """
-        if path is None:
-            return cls()
-        try:
-            values = dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"the configuration '{path}' cannot be read ({error})") from error
-        defaults = asdict(cls())
-        for name, value in values.items():
-            if name not in defaults:
-                raise InputError(f"'{path}': there is no setting '{name}'; there are {', '.join(defaults)}")
-            kinds = (int, float) if isinstance(defaults[name], float) else (type(defaults[name]),)
-            if type(value) not in kinds:
-                raise InputError(f"'{path}': '{name}' must be a {kinds[-1].__name__}, not {value!r}")
-        return cls(**values)
+        return read_settings(cls, path)
 
 
 @dataclass(frozen=True)
@@ -127,13 +115,13 @@ class Mirror:
 
     def __init__(self, model: FaceModel) -> None:
         flip = np.float32([-1, 1, 1])
-        self.partner = cKDTree(model.mean * flip).query(model.mean)[1]
+        partner = cKDTree(model.mean * flip).query(model.mean)[1]
         mean = model.at_landmarks(model.mean)
         self.landmark_partner = torch.from_numpy(cKDTree(mean * flip).query(mean)[1])
         self._matrices = {
-            "identity": self._matrix(model.id_basis[self.partner] * flip[:, None], model.id_basis),
-            "expression": self._matrix(model.exp_basis[self.partner] * flip[:, None], model.exp_basis),
-            "texture": self._matrix(model.tex_basis[self.partner], model.tex_basis),
+            "identity": self._matrix(model.id_basis[partner] * flip[:, None], model.id_basis),
+            "expression": self._matrix(model.exp_basis[partner] * flip[:, None], model.exp_basis),
+            "texture": self._matrix(model.tex_basis[partner], model.tex_basis),
             "angle": torch.diag(torch.tensor([1.0, -1.0, -1.0])),
             # Of the nine lighting functions those odd in x change their sign.
             "gamma": torch.diag(torch.tensor([1.0, 1, 1, -1, -1, 1, 1, -1, 1]).repeat(3)),
