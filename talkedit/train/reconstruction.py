@@ -48,6 +48,8 @@ from talkedit.train.manifest import update_manifest
 from talkedit.train.settings import read_settings
 
 SOURCES = ("faces_open", "london", "mead", "expressive")
+FIXED = ("seed", "width", "batch", "leave_out")
+"""Settings that a run keeps; lengths and rates may change where it is continued."""
 PIXEL = CAMERA.distance / CAMERA.focal
 """Model units that one pixel of the 224-pixel crop spans at the face."""
 
@@ -306,7 +308,7 @@ class Run:
         file = self.folder / "snapshot.pt"
         state = load_safely(file, self.device)
         try:
-            if state["config"] != asdict(self.config):
+            if any(state["config"][name] != getattr(self.config, name) for name in FIXED):
                 raise InputError(f"{file} belongs to a run with other settings; choose another --run folder")
             self.network.load_state_dict(state["network"])
             self.optimiser.load_state_dict(state["optimiser"])
