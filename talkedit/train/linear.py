@@ -59,7 +59,7 @@ def _silent() -> np.ndarray:
 
 
 @dataclass
-class _Group:
+class Group:
     """Frames of one person (or one crowd of single pictures) in one emotion."""
 
     points: list[np.ndarray] = field(default_factory=list)
@@ -81,7 +81,7 @@ class _Group:
     def detail(self) -> np.ndarray:
         return np.mean(self.details, axis=0, dtype=np.float32)
 
-    def strongest(self, neutral: _Group, share: float) -> _Group:
+    def strongest(self, neutral: Group, share: float) -> Group:
         """The ``share`` of frames that lie furthest from the neutral mean along this group's own direction.
 
         Full intensity is what actors reach when they mean it, not the average over pauses, and most of a crowd's
@@ -92,7 +92,7 @@ class _Group:
         score = np.tensordot(x, along, axes=2)
         chosen = np.flatnonzero(score >= np.quantile(score, 1 - share))
         pick = chosen.tolist()
-        return _Group(*([values[i] for i in pick] for values in (self.points, self.details, self.turns)))
+        return Group(*([values[i] for i in pick] for values in (self.points, self.details, self.turns)))
 
     def speech(self) -> tuple[np.ndarray, float]:
         """(468, 3) covariance of the landmarks with the inner-lip gap over the frames, and the gap's variance."""
@@ -119,7 +119,7 @@ def gather(collection: Collection, model: FaceModel, leave_out: set[str]) -> tup
     template = UvTemplate(model)
     mean = model.mean[model.landmark_vertices]
     landmarks = collection.landmarks()
-    groups: dict[tuple[str, str], _Group] = defaultdict(_Group)
+    groups: dict[tuple[str, str], Group] = defaultdict(Group)
     faces: list[tuple[str, np.ndarray]] = []
     for number, s in enumerate(collection.samples):
         if s.emotion is None or s.person in leave_out:
