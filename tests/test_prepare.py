@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 from conftest import make_clip
 
+from talkedit.data import extract
 from talkedit.data.collection import list_samples
 from talkedit.data.extract import Extractor, UnfitError
 from talkedit.data.folders import find_ffhq, find_folder
@@ -27,9 +29,10 @@ from talkedit.data.mead import VIEWS, find_mead
 from talkedit.data.mouth_crop import MOUTH68, crop_mouth, mouth_transform
 from talkedit.data.open_recipe import find_open, held_out_people
 from talkedit.data.people import MEAD_PEOPLE, read_people
-from talkedit.data.prepare import main, prepare
+from talkedit.data.prepare import main, prepare, summary
 from talkedit.data.quality import Portrait, portrait_fault, take_fault
 from talkedit.data.records import PreparedFolder
+from talkedit.data.source import read_item_picture, source_hash
 from talkedit.data.worker import prepare_unit
 from talkedit.demo import make_clip as make_speaker
 from talkedit.demo.film import write_film
@@ -374,6 +377,49 @@ def test_reader_refuses_damage(prepared, tmp_path):
         read_arrays(tmp_path, read_manifest(prepared)[0])
 
 
+def test_identity_is_fitted_once_a_shot(prepared, mead, monkeypatch):
+    made = extract.make_tracker
+
+    def cutting(name):
+        tracker = made(name)
+
+        def track(frame):
+            found = tracker(frame)
+            return replace(found, cut=frame.index == 4)
+
+        return track
+
+    monkeypatch.setattr(extract, "make_tracker", cutting)
+    row = read_manifest(prepared)[1]
+    a = Extractor(SETTINGS).clip(mead / row.key).arrays
+    identity = a["coefficients"][:, LAYOUT["identity"]]
+    assert a["shot"].tolist() == [0, 0, 1, 1]
+    assert np.array_equal(identity[0], identity[1]) and np.array_equal(identity[2], identity[3])
+    assert not np.array_equal(identity[1], identity[2])
+
+
+def test_long_clips_are_thinned(prepared, mead, monkeypatch):
+    monkeypatch.setattr(extract, "MOST_KEPT", 2)
+    a = Extractor(SETTINGS).clip(mead / read_manifest(prepared)[1].key).arrays
+    assert a["frame"].tolist() == [0, 4] and a["texture_row"].tolist() == [0]
+
+
+def test_members_of_a_zip(tmp_path, speaker):
+    _, png = cv2.imencode(".png", speaker[0][:, :, ::-1])
+    with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
+        archive.writestr("inside/a.png", png.tobytes())
+        archive.writestr("inside/b.png", b"no picture")
+    item = Item("faces/a.png", False, "anna", archive="faces.zip")
+    assert np.array_equal(read_item_picture(tmp_path, item), speaker[0])
+    assert source_hash(tmp_path, item) == hashlib.sha256(png.tobytes()).hexdigest()
+    with pytest.raises(InputError, match="cannot be decoded"):
+        read_item_picture(tmp_path, replace(item, key="faces/b.png"))
+    with pytest.raises(InputError, match=r"holds no 'c\.png'"):
+        read_item_picture(tmp_path, replace(item, key="faces/c.png"))
+    with pytest.raises(InputError, match="cannot be read"):
+        read_item_picture(tmp_path, replace(item, archive="other.zip"))
+
+
 # ---- stopping and going on
 
 
@@ -415,7 +461,7 @@ def test_killed_and_interrupted_runs_end_like_an_uninterrupted_one(environment, 
     process = start(environment, mead, out)
     wait_for_records(process, out, len(before) + 2)
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130 and "again to go on" in process.stderr.read()
+    assert process.wait(60) == 130 and "again to go on" in process.stderr.read()
     assert not (out / "manifest.csv").exists()
 
     # Another number of processes gives the same bytes too.
@@ -539,8 +585,12 @@ def test_real_files(shared, tmp_path):
     wanted = ("mead/M030_front_happy_level3_001.mp4", "london/003_smiling.jpg", "faces_open/00000.jpg")
     found = find_open(shared / "data")
     found = replace(found, items=[i for i in found.items if i.key in wanted])
-    reasons = prepare(found, shared / "data", tmp_path / "out", Settings("open", every=12, texture_size=64))
-    assert reasons == {"kept": 3}
+    shown = []
+    settings = Settings("open", every=12, texture_size=64)
+    reasons = prepare(found, shared / "data", tmp_path / "out", settings, progress=lambda *x: shown.append(x))
+    assert reasons == {"kept": 3} and summary(reasons) == "kept 3 of 3"
+    # The clip is one unit, both pictures are another.
+    assert shown == [("prepare", 0, 3), ("prepare", 1, 3), ("prepare", 3, 3)]
     rows = {r.key: r for r in read_manifest(tmp_path / "out")}
     clip = rows[wanted[0]]
     assert (clip.person, clip.emotion, clip.level) == ("M030", "happy", 3) and clip.face_width > 100
