@@ -1,4 +1,4 @@
-"""Shipped weights: the linear editors and the person classifier in one safetensors file."""
+"""Shipped weights as safetensors files: the linear editors with their person classifier, and the geometry GAN."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from talkedit.errors import InputError
 from talkedit.geometry.editor import LinearGeometryEditor
+from talkedit.geometry.gan import GanGeometryEditor, Generator
 from talkedit.texture.editor import LinearTextureEditor, PersonClassifier
 
 
@@ -57,3 +59,30 @@ def load_linear(path: Path) -> LinearEditors:
         )
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise InputError(f"{path} is not a linear editor file ({error})") from error
+
+
+def save_gan(path: Path, editor: GanGeometryEditor, metadata: dict[str, str]) -> None:
+    """Writes the generator and what it needs beside it; the speaker's neutral code is not part of it."""
+    tensors = {f"generator.{name}": value.numpy() for name, value in editor.generator.state_dict().items()}
+    tensors |= {"reach": editor.reach, "openings": editor.openings, "speech": editor.speech}
+    save_file({name: np.ascontiguousarray(t, np.float32) for name, t in tensors.items()}, str(path), metadata=metadata)
+
+
+def load_gan(path: Path) -> GanGeometryEditor:
+    """Reads the file.
+
+    Raises:
+        InputError: it is damaged or something else.
+    """
+    try:
+        with safe_open(str(path), framework="numpy") as f:
+            t = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118
+        state = {k.partition(".")[2]: torch.from_numpy(v) for k, v in t.items() if k.startswith("generator.")}
+        width = len(state["residual.0.bias"])
+        inputs = (state["inputs.projection"], state["inputs.scale"])
+        generator = Generator(state["directions"], *inputs, width).eval()
+        generator.load_state_dict(state)
+        neutral = np.zeros(len(inputs[1]), np.float32)
+        return GanGeometryEditor(generator, t["reach"], t["openings"], t["speech"], neutral)
+    except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
+        raise InputError(f"{path} is not a geometry GAN file ({error})") from error

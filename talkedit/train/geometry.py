@@ -1,0 +1,348 @@
+"""``talkedit train geometry``: the GAN that moves expression coefficients towards an emotion (Eqs. 6-16).
+
+Actors and crowds, people and emotions weigh alike in every batch. What a run knows is its step: all that is random
+follows from (seed, step), so an interrupted run continues to the same end as an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from talkedit.checkpoint import save_gan
+from talkedit.data.collection import Collection
+from talkedit.emotions import EMOTIONS, NEUTRAL
+from talkedit.errors import InputError
+from talkedit.facemodel.load import load_face_model
+from talkedit.facemodel.model import FaceModel
+from talkedit.geometry import losses
+from talkedit.geometry.gan import ID, TARGETS, Discriminator, GanGeometryEditor, Generator
+from talkedit.reconstruct.network import load_safely
+from talkedit.train.codes import Codes, collect, judge_people
+from talkedit.train.linear import REACH
+from talkedit.train.manifest import update_manifest
+from talkedit.train.settings import read_settings
+
+RECIPES = {"mead": ("mead",), "open": ("mead", "london", "faces_open")}
+"""Which sources of a collection each recipe learns from."""
+# Coefficients get this much noise, in units of their spread: thousands of faces are few for 144 numbers.
+NOISE = 0.15
+# Where the actors' looks are a show of their own (contempt of M030 moves the face most of all), less of it is kept.
+SHARE = {"contempt": 0.75}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of a run; ``--config`` names a JSON file with any of them.
+
+    Attributes:
+        seed: of initialisation and batches.
+        width: of the hidden layers.
+        batch: codes a step.
+        steps: of the generator.
+        critic_steps: of the discriminator before each of them.
+        rate: learning rate of both; it falls to a tenth along a line.
+        emotion, penalty, cycle, region, lip, keep: see `talkedit.geometry.losses.LossWeights`.
+        condition: False leaves the neutral code out of both networks (an ablation).
+        leave_out: keep the people of `talkedit.train.codes.judge_people` out of the training.
+        save_every: steps between snapshots and lines of the log.
+    """
+
+    seed: int = 0
+    width: int = 128
+    batch: int = 128
+    steps: int = 1000
+    critic_steps: int = 3
+    rate: float = 3e-4
+    emotion: float = losses.LossWeights.emotion
+    penalty: float = losses.LossWeights.penalty
+    cycle: float = losses.LossWeights.cycle
+    region: float = losses.LossWeights.region
+    lip: float = losses.LossWeights.lip
+    keep: float = losses.LossWeights.keep
+    condition: bool = True
+    leave_out: bool = True
+    save_every: int = 100
+
+    def __post_init__(self) -> None:
+        for name in ("width", "batch", "steps", "critic_steps", "save_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"'{name}' must be at least 1, not {getattr(self, name)}")
+
+    @property
+    def weights(self) -> losses.LossWeights:
+        """Those of the losses."""
+        return losses.LossWeights(self.emotion, self.penalty, self.cycle, self.region, self.lip, self.keep)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Real codes (B, 144), their emotion codes (B, 7), and a random neutral code of each one's person (B, 144)."""
+
+    code: Tensor
+    emotion: Tensor
+    neutral: Tensor
+
+    @property
+    def target(self) -> Tensor:
+        """(B, 8) the emotion codes as weights of ``TARGETS``; what is left of 1 is neutral."""
+        return with_neutral(self.emotion)
+
+
+def with_neutral(emotion: Tensor) -> Tensor:
+    """(B, 8) weights of ``TARGETS`` that add up to 1, for (B, 7) emotion codes that add up to at most 1."""
+    return torch.cat([emotion, 1 - emotion.sum(1, keepdim=True)], 1)
+
+
+class Sampler:
+    """Draws batches in which emotions weigh alike, and within each the actors and crowds that show it.
+
+    Args:
+        codes: the training faces.
+        device: where batches go.
+    """
+
+    def __init__(self, codes: Codes, device: str = "cpu") -> None:
+        self._codes, self._device = codes, device
+        cells = [
+            [np.flatnonzero((codes.label == k) & (codes.group == g)) for g in range(len(codes.groups))]
+            for k in range(len(TARGETS))
+        ]
+        self._cells = [[rows for rows in of_one if len(rows)] for of_one in cells if any(map(len, of_one))]
+        self._neutral = np.concatenate(codes.condition)
+        self._count = np.array([len(own) for own in codes.condition])
+        self._first = np.cumsum(self._count) - self._count
+        self._spread = (NOISE * codes.code.std(0)).astype(np.float32)
+
+    def __call__(self, count: int, rng: np.random.Generator) -> Batch:
+        """A batch of ``count`` codes, slightly disturbed."""
+        rows = np.empty(count, int)
+        shares = rng.random((count, 3))
+        for i, (emotion, group, face) in enumerate(shares.tolist()):
+            cells = self._cells[int(emotion * len(self._cells))]
+            cell = cells[int(group * len(cells))]
+            rows[i] = cell[int(face * len(cell))]
+        codes = self._codes
+        person = codes.person[rows]
+        neutral = self._neutral[self._first[person] + rng.integers(self._count[person])]
+        # One disturbance for a code and its condition: it is another person, not another expression.
+        shift = rng.standard_normal(neutral.shape, np.float32) * self._spread
+        arrays = (codes.code[rows] + shift, codes.emotion(rows), neutral + shift)
+        return Batch(*(torch.from_numpy(a).to(self._device) for a in arrays))
+
+
+def discriminator_terms(d: Discriminator, g: Generator, real: Batch, source: Batch, wanted: Tensor,
+                        mix: Tensor) -> dict[str, Tensor]:  # fmt: skip
+    """The terms of Eq. 9: real codes beside their people's neutral, edited ones beside G's own condition."""
+    with torch.no_grad():
+        fake = g(source.code, with_neutral(wanted), source.neutral)
+    score, read = d(real.code, real.neutral)
+    return {
+        "critic": losses.critic_loss(score, d(fake, source.neutral)[0]),
+        "emotion": losses.emotion_loss(read, real.emotion),
+        "penalty": losses.gradient_penalty(lambda s: d(s, real.neutral)[0], real.code, fake, mix),
+    }
+
+
+def generator_terms(d: Discriminator, g: Generator, points: losses.FacePoints, source: Batch,
+                    wanted: Tensor) -> dict[str, Tensor]:  # fmt: skip
+    """The terms of Eq. 16; Eqs. 12 and 13 on the way there and back, Eqs. 14 and 15 on the edit."""
+    edited = g(source.code, with_neutral(wanted), source.neutral)
+    again = g(edited, source.target, source.neutral)
+    score, read = d(edited, source.neutral)
+    surface, keypoints = points.surface(source.code), points.keypoints(source.code)
+    return {
+        "adversarial": losses.adversarial_loss(score),
+        "emotion": losses.emotion_loss(read, wanted),
+        "cycle": losses.surface_loss(points.surface(again), surface),
+        "region": losses.region_loss(keypoints, points.keypoints(again)),
+        "lip": losses.lip_loss(keypoints, points.keypoints(edited)),
+        "keep": losses.surface_loss(points.surface(edited), surface),
+    }
+
+
+class Run:
+    """One training run in a folder: ``snapshot.pt`` and ``log.jsonl``.
+
+    Args:
+        config: settings.
+        model: the face model.
+        codes: to train on.
+        folder: of the run; a snapshot in it is continued.
+        device: "cpu" or "cuda".
+
+    Raises:
+        InputError: the snapshot belongs to other settings or is damaged.
+    """
+
+    def __init__(self, config: Config, model: FaceModel, codes: Codes, folder: Path, device: str = "cpu") -> None:
+        self.config, self.folder, self.device = config, folder, device
+        torch.manual_seed(config.seed)
+        shape = (torch.from_numpy(codes.projection), torch.from_numpy(codes.scale), config.width, config.condition)
+        self.generator = Generator(torch.from_numpy(codes.directions), *shape).to(device)
+        self.discriminator = Discriminator(*shape).to(device)
+        self.points = losses.FacePoints(model).to(device)
+        self.draw = Sampler(codes, device)
+        self.optimisers = [
+            torch.optim.Adam(network.parameters(), config.rate, betas=(0.0, 0.9))
+            for network in (self.generator, self.discriminator)
+        ]
+        self.step = 0
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / "snapshot.pt").exists():
+            self._resume()
+
+    def train(self) -> Iterator[dict[str, float]]:
+        """Does the remaining steps; yields the mean terms at every snapshot."""
+        seen: dict[str, list[float]] = defaultdict(list)
+        started = time.perf_counter()
+        while self.step < self.config.steps:
+            for name, value in self._one_step().items():
+                seen[name].append(value)
+            self.step += 1
+            if self.step % self.config.save_every == 0 or self.step == self.config.steps:
+                line = {"step": self.step, "seconds": round(time.perf_counter() - started, 1)}
+                line |= {name: round(float(np.mean(values)), 6) for name, values in seen.items()}
+                started = time.perf_counter()
+                seen.clear()
+                self._save(line)
+                yield line
+
+    def _one_step(self) -> dict[str, float]:
+        rng = np.random.default_rng([self.config.seed, self.step])
+        for optimiser in self.optimisers:
+            optimiser.param_groups[0]["lr"] = self.config.rate * (1 - 0.9 * self.step / self.config.steps)
+        seen = {}
+        for _ in range(self.config.critic_steps):
+            real, source, wanted = self._draw(rng)
+            mix = torch.from_numpy(rng.random((len(wanted), 1), np.float32)).to(self.device)
+            terms = discriminator_terms(self.discriminator, self.generator, real, source, wanted, mix)
+            self._update(1, losses.discriminator_total(terms, self.config.weights), self.discriminator)
+            seen = {f"d_{name}": float(value.detach()) for name, value in terms.items()}
+        _, source, wanted = self._draw(rng)
+        terms = generator_terms(self.discriminator, self.generator, self.points, source, wanted)
+        self._update(0, losses.generator_total(terms, self.config.weights), self.generator)
+        return seen | {f"g_{name}": float(value.detach()) for name, value in terms.items()}
+
+    def _draw(self, rng: np.random.Generator) -> tuple[Batch, Batch, Tensor]:
+        """Real codes, codes to edit, and the (B, 7) emotion codes to edit them to: as strong as real ones are."""
+        real, source = self.draw(self.config.batch, rng), self.draw(self.config.batch, rng)
+        return real, source, real.emotion[torch.from_numpy(rng.permutation(self.config.batch)).to(self.device)]
+
+    def _update(self, which: int, loss: Tensor, network: nn.Module) -> None:
+        self.optimisers[which].zero_grad(set_to_none=True)
+        loss.backward(inputs=list(network.parameters()))
+        self.optimisers[which].step()
+
+    def _save(self, line: dict[str, float]) -> None:
+        state = {"config": asdict(self.config), "step": self.step, "generator": self.generator.state_dict(),
+                 "discriminator": self.discriminator.state_dict(),
+                 "optimisers": [o.state_dict() for o in self.optimisers]}  # fmt: skip
+        partial = self.folder / "snapshot.partial"
+        torch.save(state, partial)
+        with (self.folder / "log.jsonl").open("a") as log:
+            log.write(json.dumps(line) + "\n")
+        partial.replace(self.folder / "snapshot.pt")
+
+    def _resume(self) -> None:
+        file = self.folder / "snapshot.pt"
+        state = load_safely(file, self.device)
+        try:
+            if state["config"] != asdict(self.config):
+                raise InputError(f"{file} belongs to a run with other settings; choose another --run folder")
+            self.generator.load_state_dict(state["generator"])
+            self.discriminator.load_state_dict(state["discriminator"])
+            for optimiser, values in zip(self.optimisers, state["optimisers"], strict=True):
+                optimiser.load_state_dict(values)
+            self.step = int(state["step"])
+        except (RuntimeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{file} is damaged; delete it to start again ({error})") from error
+
+
+@torch.no_grad()
+def validate(run: Run, codes: Codes, seed: int = 0) -> dict[str, float]:
+    """How the discriminator reads people it was not trained on, and G's edits of their neutral faces.
+
+    Returns:
+        ``val_real``: mean squared error of D_e on real faces; ``val_hit``: share of edits whose strongest reading is
+        the target; ``val_hit_NAME``: the same for each emotion.
+    """
+    drawn = Sampler(codes, run.device)(2000, np.random.default_rng(seed))
+    out = {"val_real": float(losses.emotion_loss(run.discriminator(drawn.code, drawn.neutral)[1], drawn.emotion))}
+    for k, name in enumerate(EMOTIONS):
+        wanted = torch.zeros_like(drawn.target)
+        wanted[:, k] = 1
+        edited = run.generator(drawn.neutral, wanted, drawn.neutral)
+        read = run.discriminator(edited, drawn.neutral)[1]
+        out[f"val_hit_{name}"] = float((read.argmax(1) == k).float().mean())
+    out["val_hit"] = float(np.mean([out[f"val_hit_{name}"] for name in EMOTIONS]))
+    return {name: round(value, 4) for name, value in out.items()}
+
+
+@torch.no_grad()
+def editor(run: Run, codes: Codes) -> GanGeometryEditor:
+    """What ships of a run: the generator, scaled to move neutral faces as far as the strongest actors move.
+
+    The losses pull every move a little shorter, and the tracker shows less of a movement than there is.
+    """
+    drawn = Sampler(codes, run.device)(1000, np.random.default_rng(run.config.seed))
+    seen = torch.from_numpy(codes.scale[ID:]).to(run.device)
+    moved = (run.generator.moves(drawn.neutral, drawn.neutral) * seen).norm(dim=2).mean(0).cpu().numpy()
+    acted = np.linalg.norm(codes.directions @ codes.projection.T * codes.scale[ID:], axis=1)
+    share = np.array([SHARE.get(name, 1.0) for name in TARGETS])
+    reach = (REACH * share * acted / np.maximum(moved, 1e-6)).astype(np.float32)
+    reach[TARGETS.index(NEUTRAL)] = 1.0  # what the tracker shows is taken out, no more
+    neutral = np.zeros(codes.code.shape[1], np.float32)
+    return GanGeometryEditor(run.generator.cpu().eval(), reach, codes.openings, codes.speech, neutral)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Trains, or continues, and writes ``geometry_gan.safetensors``."""
+    p = argparse.ArgumentParser(prog="talkedit train geometry", description=__doc__.split("\n")[0])
+    p.add_argument("--data", type=Path, required=True, help="folder of the collection")
+    p.add_argument("--recipe", choices=sorted(RECIPES), default="open", help="which of its sources to learn from")
+    p.add_argument("--cache", type=Path, default=Path("build/cache"), help="folder for tracked landmarks")
+    p.add_argument("--run", type=Path, default=Path("build/geometry"), help="folder of the run, to continue it")
+    p.add_argument("--config", type=Path, help="JSON file of settings")
+    p.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    p.add_argument("-o", "--output", type=Path, default=Path("checkpoints/geometry_gan.safetensors"))
+    args = p.parse_args(argv)
+    config = read_settings(Config, args.config)
+    if args.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: this machine, or this PyTorch, has no CUDA; use --device cpu")
+    collection, model = Collection(args.data, args.cache), load_face_model("open")
+    kept = [s for s in collection.samples if s.source in RECIPES[args.recipe]]
+    held_out = judge_people(kept)
+    learned = {s.person for s in kept} - (held_out if config.leave_out else set())
+    codes = collect(collection, model, learned)
+    run = Run(config, model, codes, args.run, args.device)
+    for line in run.train():
+        print(json.dumps(line), flush=True)
+    if config.leave_out:
+        print(json.dumps(validate(run, collect(collection, model, held_out, mirror=False))), flush=True)
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    save_gan(args.output, editor(run, codes), {"config": json.dumps(asdict(config)), "recipe": args.recipe})
+    update_manifest(
+        args.output.parent / "manifest.json",
+        args.output,
+        {
+            "what": "geometry GAN: expression coefficients of the open face model towards an emotion",
+            "trained_on": "MEAD (front view), London set, muxspace/facial_expressions"
+            + ("; without the people that figures are measured on (MEAD W011 among them)" if config.leave_out else ""),
+            "licence": "research, non-commercial (follows from MEAD)",
+        },
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
