@@ -43,7 +43,7 @@ REACH = 1.75
 FEW = 0.6
 # How much of shape and of texture to keep where they do not carry the look equally: three actors agree on the folds
 # of a sad face but not on its shape, and fear comes with the way each of them holds the head.
-BALANCE = {"sad": (0.8, 1.35), "fear": (0.75, 1.0), "surprised": (1.0, 1.3), "disgusted": (0.85, 1.5)}
+BALANCE = {"sad": (0.8, 1.35), "fear": (0.75, 1.0), "surprised": (1.0, 1.3), "disgusted": (0.75, 1.25)}
 # One-sided by nature: never mirrored.
 ONE_SIDED = ("contempt",)
 FEATURE_SIZE = 32
