@@ -323,7 +323,7 @@ def test_arrays_of_a_take(prepared, mead):
     assert a.visible[1, v, u]
     near = frames[4][y - 2 : y + 3, x - 2 : x + 3].reshape(-1, 3).astype(float)
     assert np.abs(a.texture[1, v, u] - near).max(1).min() < 12
-    # The lips' corners always lie in the same place of the mouth crop.
+    # The lips' corners always lie about the same place of the mouth crop.
     assert a.mouth.shape == (4, 32, 32, 3)
     corners = [t[:, :2] @ k[[61, 291], :2].T + t[:, 2:] for t, k in zip(a.mouth_transform, a.landmarks, strict=True)]
     assert np.abs(np.array(corners) - [[7.5, 23.5], [15.5, 15.5]]).max() < 3
@@ -339,6 +339,9 @@ def test_mouth_crop_is_a_similarity_and_samples_the_frame(speaker):
     assert np.allclose(turned[:, :2], upright[:, :2] @ turn.T, atol=1e-3)
     assert np.allclose(turned[:, :2] @ landmarks[MOUTH68, :2].T, upright[:, :2] @ _mean_landmarks()[MOUTH68, :2].T,
                        atol=0.02)  # fmt: skip
+    opened = _mean_landmarks()
+    opened[MOUTH68[[17, 18, 19]], 1] += 25  # an open mouth shows teeth of the same size
+    assert np.allclose(mouth_transform(opened, 64)[:, :2], upright[:, :2], atol=0.02)
     ramp = np.tile(np.arange(192, dtype=np.uint8)[None, :, None], (192, 1, 3))
     crop = crop_mouth(ramp, np.float32([[0.5, 0, -20], [0, 0.5, -20]]), 32)
     assert np.abs(crop[16, :, 0] - (np.arange(32) + 20) / 0.5).max() <= 1
@@ -597,4 +600,5 @@ def test_real_files(shared, tmp_path):
     data = json.loads((tmp_path / "out/records" / f"{wanted[0]}.json").read_text())
     assert data["rows"][0]["sha256"] == clip.sha256
     smile = read_arrays(tmp_path / "out", rows[wanted[1]])
-    assert smile.mouth[0, 40:56, 30:66].mean() > read_arrays(tmp_path / "out", clip).mouth[0].mean()  # white teeth
+    red = smile.mouth[0, :, :, 0].astype(int) - smile.mouth[0, :, :, 1]
+    assert red[36:60, 30:66].mean() > 1.2 * red[:12].mean()  # lips in the middle, skin above

@@ -1,4 +1,8 @@
-"""Mouth crops aligned by the mouth's own landmarks, so that teeth always lie in the same place."""
+"""Mouth crops aligned by the mouth's own landmarks, so that teeth always lie in the same place and have one size.
+
+Turn and place are a least-squares fit of the mouth's 20 points to the mean face's. Their scale is not: it would shrink
+the teeth of an open mouth, whose points lie further apart. The eye distance does not depend on what the mouth does.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import numpy as np
 
 from talkedit.facemodel.align import similarity
 from talkedit.facemodel.load import load_template
+from talkedit.track.measures import eye_distance
 from talkedit.track.topology import IBUG68
 
 MOUTH68 = IBUG68[48:]
@@ -17,12 +22,13 @@ _WIDTH = 0.5
 
 
 @lru_cache(maxsize=1)
-def _reference() -> np.ndarray:
-    """(20, 2) the mean face's mouth points in a crop of side 1, y down."""
+def _reference() -> tuple[np.ndarray, float]:
+    """The mean face's mouth points, (20, 2), centred, y down, and its eye distance, both for a crop of side 1."""
     model = load_template()
-    points = model.at_landmarks(model.mean)[MOUTH68, :2] * [1, -1]
-    width = np.linalg.norm(points[6] - points[0])
-    return (points - points.mean(0)) * (_WIDTH / width) + 0.5
+    landmarks = model.at_landmarks(model.mean)
+    points = landmarks[MOUTH68, :2] * [1, -1]
+    scale = _WIDTH / np.linalg.norm(points[6] - points[0])
+    return (points - points.mean(0)) * scale, eye_distance(landmarks) * scale
 
 
 def mouth_transform(landmarks: np.ndarray, size: int) -> np.ndarray:
@@ -32,8 +38,12 @@ def mouth_transform(landmarks: np.ndarray, size: int) -> np.ndarray:
         landmarks: (478, 3) pixels.
         size: side of the crop in pixels.
     """
-    scale, rotation, shift = similarity(landmarks[MOUTH68, :2], _reference() * size - 0.5)
-    return np.concatenate([scale * rotation.T, shift[:, None]], axis=1).astype(np.float32)
+    points, eyes = _reference()
+    mouth = landmarks[MOUTH68, :2]
+    _, rotation, _ = similarity(mouth, points)
+    matrix = size * eyes / eye_distance(landmarks) * rotation.T
+    shift = (size - 1) / 2 - matrix @ mouth.mean(0)
+    return np.concatenate([matrix, shift[:, None]], axis=1).astype(np.float32)
 
 
 def crop_mouth(rgb: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
