@@ -1,4 +1,4 @@
-"""Emotion names, the emotion code of Eq. 2, and timelines that change it over a clip."""
+"""Emotion names, the emotion code of Eq. 2, action units beside it, and timelines that change both over a clip."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import difflib
 import json
 import math
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,10 @@ from talkedit.errors import InputError
 
 EMOTIONS = ("happy", "angry", "sad", "surprised", "fear", "disgusted", "contempt")
 NEUTRAL = "neutral"
+ACTION_UNITS = tuple(f"AU{n}" for n in (1, 2, 4, 5, 6, 7, 9, 10, 12, 14, 15, 17, 20, 23, 25, 26, 45))
+"""The action units of FACS that can be asked for by themselves."""
+CONTROLS = (*EMOTIONS, NEUTRAL, *ACTION_UNITS)
+"""What an edit is made of: the emotion code, how much of the own emotion to take out, action units."""
 MAX_INTENSITY = 1.5
 
 
@@ -70,23 +75,71 @@ def parse_mix(text: str, intensity: float = 1.0) -> np.ndarray:
     Raises:
         InputError: names the piece of ``text`` that is wrong.
     """
-    total = np.zeros(len(EMOTIONS), np.float32)
+    return parse_controls(text, intensity)[: len(EMOTIONS)]
+
+
+def parse_controls(text: str, intensity: float = 1.0) -> np.ndarray:
+    """(25,) float32 over ``CONTROLS`` of a mix, which may hold action units: ``"happy@0.5+AU4@0.8"``.
+
+    ``neutral`` by itself leaves the speaker alone; ``neutral@0.8`` takes 0.8 of the speaker's own emotion out. It
+    counts towards the 1.5 that emotions may add up to, action units do not.
+
+    Raises:
+        InputError: names the piece of ``text`` that is wrong.
+    """
+    total = np.zeros(len(CONTROLS), np.float32)
     for part in text.split("+"):
         name, at, strength = part.partition("@")
         if not name.strip():
             raise InputError(f"an emotion is missing in '{text.strip()}'")
-        term = code(name, check_intensity(strength.strip() if at else intensity))
-        if np.any((total > 0) & (term > 0)):
+        value = check_intensity(strength.strip() if at else intensity)
+        place = CONTROLS.index(_check_control(name))
+        if total[place] > 0 and value > 0:
             raise InputError(f"'{name.strip()}' stands twice in '{text.strip()}'")
-        total += term
-    if total.sum() > MAX_INTENSITY + 1e-6:
-        raise InputError(f"the intensities in '{text.strip()}' add up to {total.sum():g}, above {MAX_INTENSITY:g}")
+        if at or CONTROLS[place] != NEUTRAL:
+            total[place] = value
+    feelings = total[: len(EMOTIONS) + 1].sum()
+    if feelings > MAX_INTENSITY + 1e-6:
+        raise InputError(f"the intensities in '{text.strip()}' add up to {feelings:g}, above {MAX_INTENSITY:g}")
     return total
 
 
+def _check_control(name: str) -> str:
+    """The canonical spelling of an emotion, ``"neutral"`` or an action unit."""
+    unit = name.strip().upper()
+    if not re.fullmatch(r"AU\s*\d+", unit):
+        return check_emotion(name)
+    unit = unit.replace(" ", "")
+    if unit not in ACTION_UNITS:
+        raise InputError(f"unknown action unit '{name.strip()}'; choose from {', '.join(ACTION_UNITS)}")
+    return unit
+
+
+def parse_units(text: str) -> np.ndarray:
+    """(17,) float32 over ``ACTION_UNITS`` of ``"AU12=0.8,AU4=0.5"``.
+
+    Raises:
+        InputError: names the piece of ``text`` that is wrong.
+    """
+    units = np.zeros(len(ACTION_UNITS), np.float32)
+    for part in filter(None, map(str.strip, text.split(","))):
+        name, equals, strength = part.partition("=")
+        if not equals or not re.fullmatch(r"AU\s*\d+", name.strip().upper()):
+            raise InputError(f"'{part}' is not an action unit; write NAME=STRENGTH, such as AU12=0.8")
+        place = ACTION_UNITS.index(_check_control(name))
+        if units[place] > 0:
+            raise InputError(f"'{name.strip()}' stands twice in '{text.strip()}'")
+        units[place] = check_intensity(strength.strip())
+    return units
+
+
 def describe_code(values: np.ndarray) -> str:
-    """A code as text that `parse_mix` reads back: ``"happy@0.80"``, ``"happy@0.50+sad@0.20"``, ``"neutral"``."""
-    parts = [f"{name}@{value:.2f}" for name, value in zip(EMOTIONS, values, strict=True) if value > 0]
+    """Controls as text that `parse_controls` reads back: ``"happy@0.50+sad@0.20"``, ``"AU4@0.80"``, ``"neutral"``.
+
+    Args:
+        values: over ``CONTROLS``, or over the first of them.
+    """
+    parts = [f"{name}@{value:.2f}" for name, value in zip(CONTROLS, values, strict=False) if value > 0]
     return "+".join(parts) or NEUTRAL
 
 
@@ -99,6 +152,7 @@ class Timeline:
         codes: (N, 7) float32.
         start, end: window in seconds outside which the code is zero; None = open.
         fade: seconds over which the code ramps to zero inside each end of the window.
+        beside: (N, 18) float32, the ``CONTROLS`` beside the emotion code; None = zeros.
     """
 
     times: np.ndarray
@@ -106,11 +160,16 @@ class Timeline:
     start: float | None = None
     end: float | None = None
     fade: float = 0.0
+    beside: np.ndarray | None = None
 
     @classmethod
     def constant(cls, name: str, intensity: float = 1.0) -> Timeline:
-        """One emotion (or mix, see `parse_mix`) for the whole clip."""
-        return cls(np.zeros(1), parse_mix(name, check_intensity(intensity))[None])
+        """One emotion (or mix, see `parse_controls`) for the whole clip."""
+        return cls._of(np.zeros(1), parse_controls(name, check_intensity(intensity))[None])
+
+    @classmethod
+    def _of(cls, times: np.ndarray, controls: np.ndarray) -> Timeline:
+        return cls(times, controls[:, : len(EMOTIONS)], beside=controls[:, len(EMOTIONS) :])
 
     @classmethod
     def parse(cls, source: str | Path, intensity: float = 1.0) -> Timeline:
@@ -131,10 +190,21 @@ class Timeline:
             if times and time <= times[-1]:
                 raise InputError(f"timeline times must increase, but {time:g} follows {times[-1]:g}")
             times.append(time)
-            codes.append(parse_mix(mix, intensity))
+            codes.append(parse_controls(mix, intensity))
         if not times:
             raise InputError("the timeline is empty; write for example '0:neutral, 1.5:happy@0.8'")
-        return cls(np.array(times), np.stack(codes))
+        return cls._of(np.array(times), np.stack(codes))
+
+    def with_units(self, units: np.ndarray) -> Timeline:
+        """The same timeline with (17,) action units on top, all the time."""
+        beside = self._all()[:, len(EMOTIONS) :].copy()
+        beside[:, 1:] += units
+        return replace(self, beside=beside)
+
+    def _all(self) -> np.ndarray:
+        """(N, 25) all controls at the points."""
+        rest = np.zeros((len(self.codes), len(CONTROLS) - len(EMOTIONS)), np.float32)
+        return np.concatenate([self.codes, rest if self.beside is None else self.beside], 1)
 
     def window(self, start: float | None, end: float | None, fade: float = 0.2) -> Timeline:
         """The same timeline between ``start`` and ``end`` (seconds, None = open), zero outside.
@@ -155,7 +225,11 @@ class Timeline:
 
     def code(self, t_seconds: float) -> np.ndarray:
         """Emotion code at a time: (7,) float32."""
-        values = [np.interp(t_seconds, self.times, column) for column in self.codes.T]
+        return self.controls(t_seconds)[: len(EMOTIONS)]
+
+    def controls(self, t_seconds: float) -> np.ndarray:
+        """All ``CONTROLS`` at a time: (25,) float32."""
+        values = [np.interp(t_seconds, self.times, column) for column in self._all().T]
         return (np.array(values) * self._gain(t_seconds)).astype(np.float32)
 
     def _gain(self, t: float) -> float:
@@ -170,18 +244,18 @@ class Timeline:
     @property
     def is_zero(self) -> bool:
         """True if nothing is edited at any time."""
-        return not np.any(self.codes)
+        return not np.any(self._all())
 
     @property
     def strongest(self) -> float:
-        """The largest total intensity at any point."""
-        return float(self.codes.sum(axis=1).max())
+        """The largest total intensity of emotions at any point."""
+        return float(self._all()[:, : len(EMOTIONS) + 1].sum(axis=1).max())
 
     def describe(self) -> str:
-        """Short text for reports and metadata; `parse` (or `parse_mix`) reads it back."""
+        """Short text for reports and metadata; `parse` (or `parse_controls`) reads it back."""
         if len(self.times) == 1:
-            return describe_code(self.codes[0])
-        return ", ".join(f"{t:g}:{describe_code(c)}" for t, c in zip(self.times, self.codes, strict=True))
+            return describe_code(self._all()[0])
+        return ", ".join(f"{t:g}:{describe_code(c)}" for t, c in zip(self.times, self._all(), strict=True))
 
 
 def _read_timeline(source: str | Path) -> str:

@@ -43,7 +43,7 @@ class Openings:
 
     def __init__(self, mean: np.ndarray) -> None:
         self._mean = mean
-        self._distances = _surface_distances(mean)
+        self._distances = surface_distances(mean)
         lips = topo.LIP_PAIRS
         self._lips = (lips[:, 0], lips[:, 1])
         fixed = topo.LIP_CORNERS_INNER
@@ -133,13 +133,34 @@ class Openings:
             out[:, 1] += up @ (share * change) - low @ ((1 - share) * change)
         return out
 
+    def part_lips(self, gap: float) -> np.ndarray:
+        """(468, 3) displacement that parts the lips by ``gap`` model units in the middle, the jaw at rest."""
+        out = np.zeros((topo.LANDMARKS, 3), np.float32)
+        profile = 1 - np.linspace(-1, 1, len(self._lips[0]) + 2)[1:-1].astype(np.float32) ** 2
+        out[:, 1] = (self._lip_spread[0] - self._lip_spread[1]) @ (profile * np.float32(gap / 2))
+        return out
+
+    def open_lids(self, source: np.ndarray, share: float, upper: float) -> np.ndarray:
+        """(468, 3) displacement that widens every lid gap by ``share`` of itself; -1 shuts the eyes.
+
+        Args:
+            source: (468, 3) landmarks in the model's frame.
+            share: from -1 up.
+            upper: 0..1, how much of it the upper lid does.
+        """
+        out = np.zeros((topo.LANDMARKS, 3), np.float32)
+        for pairs, up, low in self._lids:
+            change = share * np.maximum(source[pairs[:, 0], 1] - source[pairs[:, 1], 1], 0)
+            out[:, 1] += up @ (upper * change) - low @ ((1 - upper) * change)
+        return out
+
     def lid_reference(self, source: np.ndarray) -> tuple[float, float]:
         """(right, left) mean gap of the middle lid pairs of (468, 3) landmarks in the model's frame."""
         a, b = (float((source[p[2:5, 0], 1] - source[p[2:5, 1], 1]).mean()) for p in (_RIGHT_LIDS, _LEFT_LIDS))
         return a, b
 
 
-def _surface_distances(mean: np.ndarray) -> np.ndarray:
+def surface_distances(mean: np.ndarray) -> np.ndarray:
     """(468, 468) shortest paths along the mesh edges."""
     t = topo.tessellation()
     i, j = np.concatenate([t[:, [0, 1]], t[:, [1, 2]], t[:, [2, 0]]]).T
