@@ -17,7 +17,7 @@ from talkedit.errors import InputError, NoFaceError
 from talkedit.facemodel.load import load_face_model, load_template
 from talkedit.geometry.glasses import GlassesHold
 from talkedit.geometry.openings import Openings, smoothstep
-from talkedit.geometry.transfer import transfer
+from talkedit.geometry.transfer import shape_in_frame, transfer
 from talkedit.mouth.interior import fill_mouth
 from talkedit.options import EditOptions
 from talkedit.reconstruct.fit import Fitter
@@ -128,18 +128,19 @@ class ClipEditor:
             cv2.setNumThreads(options.threads)
         self.model = load_face_model(options.face_model)
         self.editors = load_linear(resources.find("checkpoints", "linear_editor.safetensors"))
+        self._mean = shape = self.model.at_landmarks(self.model.mean)
         if options.face_model != "open":
-            geometry = transfer(self.editors.geometry, load_template(), self.model)
-            self.editors = replace(self.editors, geometry=geometry)
+            template = load_template()
+            shape = shape_in_frame(template, self.model)
+            self.editors = replace(self.editors, geometry=transfer(self.editors.geometry, template, self.model))
         self._device = choose_device(options.device)
-        self._mean = self.model.at_landmarks(self.model.mean)
         self._expressions = self.model.at_landmarks(self.model.exp_basis)
         self._tracker = make_tracker(options.tracker, face=options.face, device=self._device)
         self._fitter = Fitter(self.model)
         network = options.reconstruction == "network"
         self._read = load_reconstructor(options.face_model, self._device) if network else None
-        self._openings = Openings(self._mean)
-        self._hold_glasses = GlassesHold(self._mean)
+        self._openings = Openings(shape)
+        self._hold_glasses = GlassesHold(shape)
         self._template = UvTemplate(self.model)
         self._store = TrackStore()
         self._speakers: dict[int, Speaker] = {}

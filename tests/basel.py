@@ -70,11 +70,9 @@ def _places(parts: Path, triangles: np.ndarray, keypoints: np.ndarray, model: Fa
     # BFM's front model ends right behind the jaw, and half-way up the skirt of the forehead.
     beyond = 0.1 + 0.5 * np.clip((middle[1] - border[:, 1]) / 0.45, 0, 1)
     border = middle + (border - middle) * (1 - 0.08 * (1 - beyond))[:, None]
-    source = np.concatenate([own[keypoints[ANCHORS]], own[mouth[::4]], own[outline[::15]]])
-    target = np.concatenate([model.uv[topo.IBUG68[ANCHORS]], lips[::4], border[::15]])
-    places = thin_plate(source, target, own, smoothing=1e-6)
-    places[mouth] = lips
-    return places
+    source = np.concatenate([own[keypoints[ANCHORS]], own[mouth], own[outline[::15]]])
+    target = np.concatenate([model.uv[topo.IBUG68[ANCHORS]], lips, border[::15]])
+    return thin_plate(source, target, own, smoothing=1e-6)
 
 
 def stand_in(parts: Path, model: FaceModel) -> StandIn:

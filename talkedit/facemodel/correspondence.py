@@ -150,10 +150,13 @@ def _from_surface(
     uv = np.asarray(at @ template.uv[np.unique(face_of(template))], np.float64)
     known = (distance < NEAR) & ((facing[triangle] * normals).sum(1) > FACING)
     known &= _in_company(known, triangles)
+    on_oval, on_lips = np.zeros((2, len(laid)))
+    for border, loop in zip((on_oval, on_lips), boundary_loops(face), strict=True):
+        border[loop] = 1
+    # The lips' inner side is not on the template: it is spread between the lips' edge and the mouth hole.
+    known &= at @ on_lips < 0.999
     # What lies beyond the face oval goes as far out on the skirt as it is away from the oval.
-    oval = np.zeros(len(laid))
-    oval[boundary_loops(face)[0]] = 1
-    beyond = at @ oval > 0.999
+    beyond = at @ on_oval > 0.999
     middle = (at @ laid)[beyond] - laid.mean(0)
     share = np.interp(distance[beyond] / np.linalg.norm(middle, axis=1), (0, *SKIRT_RADII), np.linspace(0, 1, 4))
     uv[beyond] += share[:, None] * (_outermost(uv[beyond], template) - uv[beyond])

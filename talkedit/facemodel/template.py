@@ -16,7 +16,7 @@ from talkedit.facemodel.model import FaceModel, Part
 from talkedit.track import topology as topo
 
 # Towards the face oval and the lips' edge (distances in UV) the model's own shape gives way to the landmarks' surface.
-_FADES = (0.04, 0.012)
+_FADES = (0.04, 0.05)
 
 
 def fingerprint(template: FaceModel) -> str:

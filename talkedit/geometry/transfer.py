@@ -29,8 +29,7 @@ def transfer(editor: LinearGeometryEditor, source: FaceModel, target: FaceModel)
     Returns:
         An editor in the coefficients and units of ``target``.
     """
-    mine, theirs = source.at_landmarks(source.mean), target.at_landmarks(target.mean)
-    scale, rotation, _ = similarity(mine[STABLE], theirs[STABLE])
+    scale, rotation, _ = _to_frame(source, target)
     turn = scale * rotation
     wanted = np.einsum("lck,njk->njlc", source.at_landmarks(source.exp_basis), editor.directions) @ turn
     basis = target.at_landmarks(target.exp_basis).reshape(-1, target.exp_basis.shape[2]).astype(np.float64)
@@ -44,3 +43,17 @@ def transfer(editor: LinearGeometryEditor, source: FaceModel, target: FaceModel)
         (editor.speech @ rotation).astype(np.float32),
         rest.astype(np.float32),
     )
+
+
+def shape_in_frame(source: FaceModel, target: FaceModel) -> np.ndarray:
+    """(468, 3) the mean landmarks of ``source`` in the units and frame of ``target``.
+
+    What was tuned on one face's shape, such as how far a lid's motion reaches, goes on with that shape.
+    """
+    scale, rotation, translation = _to_frame(source, target)
+    return (scale * source.at_landmarks(source.mean) @ rotation + translation).astype(np.float32)
+
+
+def _to_frame(source: FaceModel, target: FaceModel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    mine, theirs = source.at_landmarks(source.mean), target.at_landmarks(target.mean)
+    return similarity(mine[STABLE], theirs[STABLE])
