@@ -227,7 +227,7 @@ def test_pipeline_runs_at_full_mesh_size_and_looks_as_with_the_open_model(
         ours, theirs = (np.stack(edited(name, frames, timeline)).astype(float) for name in ("bfm", "open"))
         source = np.stack([f.rgb for f in frames]).astype(float)
         difference, change = ((ours - theirs) ** 2).mean(), ((theirs - source) ** 2).mean()
-        assert difference < 0.03 * change and 10 * np.log10(255**2 / difference) > 42
+        assert difference < 0.01 * change and 10 * np.log10(255**2 / difference) > 47
 
 
 def test_a_picture_is_reconstructed_in_basel_coefficients(

@@ -11,7 +11,7 @@ from talkedit import resources
 from talkedit.checkpoint import load_linear
 from talkedit.emotions import EMOTIONS
 from talkedit.facemodel.load import load_template
-from talkedit.geometry.transfer import transfer
+from talkedit.geometry.transfer import shape_in_frame, transfer
 
 
 def test_directions_are_the_same_displacements_on_another_model() -> None:
@@ -27,6 +27,7 @@ def test_directions_are_the_same_displacements_on_another_model() -> None:
         landmarks=sparse.eye_array(468, format="csr", dtype=np.float32)[np.argsort(order)],
     )
     np.testing.assert_allclose(target.at_landmarks(target.mean), 2 * source.mean[:468] @ turn, atol=1e-6)
+    np.testing.assert_allclose(shape_in_frame(source, target), 2 * source.mean[:468] @ turn, atol=1e-5)
     moved = transfer(editor, source, target)
     people = np.random.default_rng(1).dirichlet(np.ones(len(editor.directions))).astype(np.float32)
     nothing = np.zeros(32, np.float32)
