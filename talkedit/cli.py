@@ -17,12 +17,12 @@ from typing import NoReturn
 
 import talkedit
 from talkedit.errors import InputError, TalkeditError
-from talkedit.options import DEVICES, PARTS, RECONSTRUCTIONS
+from talkedit.options import DEVICES, GEOMETRIES, PARTS, RECONSTRUCTIONS
 
 Progress = Callable[[str, int, "int | None"], None]
 
 # Developer commands; those whose module is absent are not offered.
-_TRAIN = ("talkedit.train", ("face_model", "linear", "reconstruction"))
+_TRAIN = ("talkedit.train", ("face_model", "linear", "geometry", "reconstruction"))
 _TOOLS = {  # name: (module with a main(arguments), help)
     "prepare": ("talkedit.data.prepare", "prepare training data (for developers)"),
     "evaluate": ("talkedit.metrics.evaluate", "measure edited clips against their sources"),
@@ -86,7 +86,7 @@ def _add_edit(commands) -> None:
     _input_output(parser)
     what = parser.add_argument_group("what")
     what.add_argument("--emotion", metavar="NAME", help="happy, angry, sad, surprised, fear, disgusted, contempt; "
-                      "or a mix such as happy@0.5+surprised@0.3")  # fmt: skip
+                      "neutral takes an emotion out; or a mix such as happy@0.5+surprised@0.3")  # fmt: skip
     what.add_argument("--intensity", default=1.0, help="0 to 1, up to 1.5 to exaggerate (default 1.0)")
     what.add_argument("--timeline", metavar="TEXT|FILE", help="such as '0:neutral, 1.5:happy@0.8, 4:sad'")
     _editing(parser)
@@ -115,9 +115,13 @@ def _input_output(parser: argparse.ArgumentParser) -> None:
 def _editing(parser: argparse.ArgumentParser) -> None:
     """Options that become `EditOptions`."""
     group = parser.add_argument_group("how")
+    group.add_argument("--au", default="", metavar="AUn=X,...", help="action units of FACS on top, or alone, such as "
+                       "AU12=0.8,AU4=0.5")  # fmt: skip
     group.add_argument("--start", type=float, metavar="S", help="edit from this second on")
     group.add_argument("--end", type=float, metavar="S", help="edit up to this second")
     group.add_argument("--only", choices=PARTS, help="leave out the other part of the edit")
+    group.add_argument("--geometry", choices=GEOMETRIES, default="linear", help="what moves the face: learned "
+                       "directions (default) or the GAN")  # fmt: skip
     group.add_argument("--no-smooth", action="store_true", help="do not smooth the edit over time")
     group.add_argument("--no-classifier", action="store_true", help="do not weigh directions by the person")
     group.add_argument("--no-teeth", action="store_true", help="do not fill opened mouths")
@@ -149,8 +153,8 @@ def _quiet(group) -> None:
 
 def _options(arguments: argparse.Namespace) -> dict:
     """Keyword arguments shared by edit_video and compare_video."""
-    same = ("start", "end", "only", "face_model", "tracker", "face", "reconstruction", "device", "threads", "seed",
-            "crf", "overwrite")  # fmt: skip
+    same = ("au", "start", "end", "only", "geometry", "face_model", "tracker", "face", "reconstruction", "device",
+            "threads", "seed", "crf", "overwrite")  # fmt: skip
     switched_off = {name: not getattr(arguments, f"no_{name}") for name in ("smooth", "classifier", "teeth")}
     return {name: getattr(arguments, name) for name in same} | switched_off
 
@@ -158,7 +162,7 @@ def _options(arguments: argparse.Namespace) -> dict:
 def _run_edit(arguments: argparse.Namespace) -> int:
     from talkedit.emotions import check_intensity
 
-    if (arguments.emotion is None) == (arguments.timeline is None):
+    if (arguments.emotion is None) == (arguments.timeline is None) and (arguments.emotion or not arguments.au):
         raise InputError("give either --emotion or --timeline")
     _check_report(arguments)
     with progress_bars(arguments.quiet) as progress:

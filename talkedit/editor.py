@@ -8,13 +8,16 @@ import cv2
 import numpy as np
 
 from talkedit import resources
-from talkedit.checkpoint import load_linear
+from talkedit.checkpoint import load_gan, load_linear
 from talkedit.composite.shade import multiply_ratio
 from talkedit.composite.softness import CRISP, keep_softness, source_blur
 from talkedit.composite.warp import build_warp, sample
-from talkedit.emotions import EMOTIONS, Timeline
+from talkedit.emotions import CONTROLS, EMOTIONS, Timeline
 from talkedit.errors import InputError, NoFaceError
 from talkedit.facemodel.load import load_face_model, load_template
+from talkedit.geometry.au import ActionUnits
+from talkedit.geometry.editor import GeometryEditor
+from talkedit.geometry.gan import TARGETS, neutral_code
 from talkedit.geometry.glasses import GlassesHold
 from talkedit.geometry.openings import Openings, smoothstep
 from talkedit.geometry.transfer import shape_in_frame, transfer
@@ -44,6 +47,8 @@ PAUSE_SECONDS = 0.8
 STEADY_HALF = 2
 # Scores of bare faces, and of faces that surely wear glasses.
 GLASSES = (0.10, 0.20)
+# So many frames of a shot at most are kept to find the speaker's neutral look among.
+LOOKS = 64
 
 
 def choose_device(name: str) -> str:
@@ -70,9 +75,11 @@ class Speaker:
         lids: (right, left) lid gaps of the frames so far, model units.
         features, contrast, blurs, rims: of the frames that were looked at closely.
         identities: identity coefficients that the network read off those frames, where it is used.
+        looks: (468, 3) landmarks in the model's frame, of every ``look_every``-th frame.
         frames: how many frames were learned from.
         reference: (right, left) lid gap of open eyes.
         people: (N,) weights of the training people.
+        neutral: (144,) the speaker's own neutral code: identity, and the most neutral expressions of the shot.
         texture_gain: how strongly wrinkles show in this shot.
         blur: how soft this shot is, pixels.
         glasses: 0..1, the speaker wears glasses.
@@ -86,6 +93,9 @@ class Speaker:
     blurs: list[float] = field(default_factory=list)
     rims: list[float] = field(default_factory=list)
     identities: list[np.ndarray] = field(default_factory=list)
+    looks: list[np.ndarray] = field(default_factory=list)
+    look_every: int = 1
+    neutral: np.ndarray | None = None
     frames: int = 0
     reference: tuple[float, float] = (0.1, 0.1)
     texture_gain: float = 1.0
@@ -108,7 +118,9 @@ class Speaker:
             self.blur = float(np.median(self.blurs))
         if self.rims:
             self.glasses = float(smoothstep(np.median(self.rims), *GLASSES))
-        self.lids, self.features, self.contrast, self.blurs, self.rims = [], [], [], [], []
+        expressions = np.stack([self.fitter.expression(points) for points in self.looks])
+        self.neutral = neutral_code(self.fitter.identity, expressions)
+        self.lids, self.features, self.contrast, self.blurs, self.rims, self.looks = [], [], [], [], [], []
 
 
 class ClipEditor:
@@ -133,6 +145,11 @@ class ClipEditor:
             template = load_template()
             shape = shape_in_frame(template, self.model)
             self.editors = replace(self.editors, geometry=transfer(self.editors.geometry, template, self.model))
+        self._gan = None
+        if options.face_model == "open":
+            self._gan = load_gan(resources.find("checkpoints", "geometry_gan.safetensors"))
+        elif options.geometry == "gan":
+            raise InputError("--geometry gan moves the open face model only; leave --face-model or --geometry out")
         self._device = choose_device(options.device)
         self._expressions = self.model.at_landmarks(self.model.exp_basis)
         self._tracker = make_tracker(options.tracker, face=options.face, device=self._device)
@@ -140,6 +157,7 @@ class ClipEditor:
         network = options.reconstruction == "network"
         self._read = load_reconstructor(options.face_model, self._device) if network else None
         self._openings = Openings(shape)
+        self._units = ActionUnits(shape, self._openings, self.editors.geometry.speech)
         self._hold_glasses = GlassesHold(shape)
         self._template = UvTemplate(self.model)
         self._store = TrackStore()
@@ -189,6 +207,10 @@ class ClipEditor:
         points = find_pose(track.landmarks, self._mean).to_model(track.landmarks[:468])
         # Frontal frames with a nearly closed mouth say most about the neutral face.
         speaker.fitter.observe(points, fade / (1 + 8 * track.mouth_open))
+        if speaker.frames % speaker.look_every == 0:
+            speaker.looks.append(points)
+            if len(speaker.looks) > LOOKS:
+                speaker.looks, speaker.look_every = speaker.looks[::2], 2 * speaker.look_every
         speaker.lids.append(self._openings.lid_reference(points))
         if len(speaker.lids) > 4000:  # bounded: every other one is enough from here
             speaker.lids = speaker.lids[::2]
@@ -254,15 +276,15 @@ class ClipEditor:
         index = frame.index
         if not self._store.has(index):
             return frame.rgb
-        code = self._code(index, timeline)
-        if np.abs(code).max() < 1e-4:
+        controls = self._controls(index, timeline)
+        if np.abs(controls).max() < 1e-4:
             return frame.rgb
         known = self._frame(frame)
         self.edited_frames += index != self._last_edited
         self._last_edited = index
         geometry = self.options.only != "texture"
         with self.clock("edit"):
-            target = self._target(known, code) if geometry else known["mesh"]
+            target = self._target(known, controls) if geometry else known["mesh"]
         with self.clock("render"):
             model = self.model
             warp = build_warp(known["mesh"], target, model.triangles, model.uv, frame.rgb.shape, self._device)
@@ -271,7 +293,7 @@ class ClipEditor:
             picture = sample(frame.rgb, warp) if geometry else self._rect(frame.rgb, warp).copy()
         if self.options.only != "geometry":
             with self.clock("texture"):
-                ratio = self.editors.texture.log_ratio(code, known["speaker"].people)
+                ratio = self.editors.texture.log_ratio(controls[: len(EMOTIONS)], known["speaker"].people)
                 multiply_ratio(picture, warp, ratio * np.float32(known["speaker"].texture_gain))
         if geometry and self.options.teeth:
             with self.clock("mouth"):
@@ -289,8 +311,8 @@ class ClipEditor:
         h, w = warp.shape
         return picture[warp.y0 : warp.y0 + h, warp.x0 : warp.x0 + w]
 
-    def _code(self, index: int, timeline: Timeline) -> np.ndarray:
-        """Emotion code of a frame: smoothed over the window (Eqs. 17-19) and faded where the face is not trusted."""
+    def _controls(self, index: int, timeline: Timeline) -> np.ndarray:
+        """(25,) controls of a frame: smoothed over the window (Eqs. 17-19) and faded where the face is not trusted."""
         store = self._store
 
         def window(half: int) -> tuple[list[int], np.ndarray]:
@@ -298,7 +320,7 @@ class ClipEditor:
             return around, np.array([store.same_shot(index, i) for i in around])
 
         around, usable = window(self._half)
-        codes = np.stack([timeline.code(store.time(i)) if ok else np.zeros(7, np.float32)
+        codes = np.stack([timeline.controls(store.time(i)) if ok else np.zeros(len(CONTROLS), np.float32)
                           for i, ok in zip(around, usable, strict=True)])  # fmt: skip
         # A frame that is not trusted holds its neighbours back, the less the further they are: the edit fades out
         # towards it and in again behind it.
@@ -343,22 +365,48 @@ class ClipEditor:
         distance = np.abs(np.array(near) - index) / (self._pause_half + 1)
         return 1 - float((spoken * (1 - distance**2)).max())
 
-    def _target(self, known: dict, code: np.ndarray) -> np.ndarray:
-        """(V, 3) edited mesh in the picture: tracked mesh + B_exp (β′ − β), with lips and lids held to the source."""
-        beta, speaker = known["expression"], known["speaker"]
-        edited = self.editors.geometry.edit(speaker.fitter.identity, beta, code, speaker.people)
-        delta = (self._expressions @ (edited - beta)).astype(np.float32)
-        part = min(float(self._parts @ code), 1.0) * known["pause"]
-        geometry = self.editors.geometry
-        rest = geometry.rest(code, speaker.people)
-        if rest is not None:
-            delta += rest
-        wish = geometry.opening(code, speaker.people)
-        delta = self._openings.lips(known["points"], delta, geometry.speech, wish, part)
-        delta = self._openings.lids(known["points"], delta, speaker.reference)
-        delta = self._hold_glasses(delta, speaker.glasses)
-        moved = known["pose"].direction_to_picture(delta)
+    def _target(self, known: dict, controls: np.ndarray) -> np.ndarray:
+        """(V, 3) edited mesh in the picture: the tracked mesh, and how the edit displaces it."""
+        moved = known["pose"].direction_to_picture(self._displacement(known, controls))
         return known["mesh"] + self.model.displacement @ moved
+
+    def _displacement(self, known: dict, controls: np.ndarray) -> np.ndarray:
+        """(468, 3) B_exp (β′ − β) and action units, model units, with lips and lids held to the source."""
+        speaker, points = known["speaker"], known["points"]
+        code, units = controls[: len(EMOTIONS)], controls[len(TARGETS) :]
+        editor = self._calmer(speaker) if self.options.geometry == "gan" else self.editors.geometry
+        delta = self._moved(editor, known, code)
+        calm = controls[len(EMOTIONS)]
+        if calm > 0:
+            alone = np.zeros(len(TARGETS), np.float32)
+            alone[-1] = calm
+            delta = delta + self._moved(self._calmer(speaker), known, alone)
+        part = min(float(self._parts @ code), 1.0) * known["pause"]
+        delta = delta + self._units.held(units)
+        wish = editor.opening(code, speaker.people)
+        delta = self._openings.lips(points, delta, editor.speech, wish, part)
+        delta = self._openings.lids(points, delta, speaker.reference)
+        if units.any():
+            delta = delta + self._units.gaps(points + delta, units)
+        return self._hold_glasses(delta, speaker.glasses)
+
+    def _moved(self, editor: GeometryEditor, known: dict, code: np.ndarray) -> np.ndarray:
+        """(468, 3) what an editor does to the landmarks of a frame, model units."""
+        beta, speaker = known["expression"], known["speaker"]
+        edited = editor.edit(speaker.fitter.identity, beta, code, speaker.people)
+        delta = (self._expressions @ (edited - beta)).astype(np.float32)
+        rest = editor.rest(code, speaker.people)
+        return delta if rest is None else delta + rest
+
+    def _calmer(self, speaker: Speaker) -> GeometryEditor:
+        """The GAN for this speaker; the one editor that can take an emotion out.
+
+        Raises:
+            InputError: it does not know the face model.
+        """
+        if self._gan is None:
+            raise InputError(f"neutral as a target needs the open face model, not {self.options.face_model}")
+        return self._gan.of(speaker.neutral)
 
 
 class Editor:

@@ -9,6 +9,7 @@ from talkedit.errors import InputError
 PARTS = ("geometry", "texture")
 DEVICES = ("auto", "cpu", "cuda")
 RECONSTRUCTIONS = ("fit", "network")
+GEOMETRIES = ("linear", "gan")
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class EditOptions:
     Attributes:
         face: ``"largest"`` or the index of a face.
         only: None, ``"geometry"`` or ``"texture"``: leave the other part out.
+        geometry: ``"linear"`` directions or the ``"gan"`` move the expression.
         smooth: smooth the edit over time (Eqs. 17-19).
         classifier: mix texture directions by the person classifier.
         teeth: fill mouths that the edit opens.
@@ -35,6 +37,7 @@ class EditOptions:
 
     face: str | int = "largest"
     only: str | None = None
+    geometry: str = "linear"
     smooth: bool = True
     classifier: bool = True
     teeth: bool = True
@@ -54,6 +57,8 @@ class EditOptions:
             raise InputError(f"only must be one of {', '.join(PARTS)}, not '{self.only}'")
         if self.reconstruction not in RECONSTRUCTIONS:
             raise InputError(f"reconstruction must be one of {', '.join(RECONSTRUCTIONS)}, not '{self.reconstruction}'")
+        if self.geometry not in GEOMETRIES:
+            raise InputError(f"geometry must be one of {', '.join(GEOMETRIES)}, not '{self.geometry}'")
         if self.device not in DEVICES:
             raise InputError(f"device must be one of {', '.join(DEVICES)}, not '{self.device}'")
         if self.threads is not None and self.threads < 1:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 import talkedit
-from talkedit.emotions import EMOTIONS, Timeline, check_intensity
+from talkedit.emotions import NEUTRAL, Timeline, check_intensity, describe_code, parse_units
 from talkedit.errors import InputError
 from talkedit.grid import Grid
 from talkedit.options import EditOptions
@@ -51,10 +51,12 @@ def edit_video(
     emotion: str | None = None,
     intensity: float = 1.0,
     timeline: str | os.PathLike | Timeline | None = None,
+    au: str = "",
     start: float | None = None,
     end: float | None = None,
     face: str | int = "largest",
     only: str | None = None,
+    geometry: str = "linear",
     smooth: bool = True,
     classifier: bool = True,
     teeth: bool = True,
@@ -74,9 +76,10 @@ def edit_video(
 
     Args:
         src, dst: input, and output of the same kind (.mp4 .mov .mkv .webm, or .png .jpg).
-        emotion: a name, or a mix such as ``"happy@0.5+surprised@0.3"``.
+        emotion: a name, or a mix such as ``"happy@0.5+surprised@0.3"``; ``"neutral"`` takes the speaker's own out.
         intensity: 0..1.5; 0 copies the source's video stream untouched.
         timeline: instead of ``emotion``: a Timeline, its text, or a file (see `Timeline.parse`).
+        au: action units on top, or alone, such as ``"AU12=0.8,AU4=0.5"``.
         start, end: seconds between which the clip is edited.
         face ... seed: see `EditOptions`.
         crf: quality of the video, 0..51, lower is better.
@@ -89,10 +92,11 @@ def edit_video(
         InputError: an argument or a path is wrong. NoFaceError: nobody to edit. TalkeditError: anything else that
             has a plain explanation. In every case no output is left.
     """
-    wanted = _timeline(emotion, intensity, timeline).window(start, end)
+    wanted = _timeline(emotion, intensity, timeline, au).window(start, end)
     options = EditOptions(
         face=face,
         only=only,
+        geometry=geometry,
         smooth=smooth,
         classifier=classifier,
         teeth=teeth,
@@ -141,6 +145,7 @@ def compare_video(
     *,
     emotions: Sequence[str],
     intensities: Sequence[float] = (1.0,),
+    au: str = "",
     crf: int = DEFAULT_CRF,
     overwrite: bool = False,
     progress: Progress | None = None,
@@ -153,7 +158,7 @@ def compare_video(
     `edit_video`. ``edited_frames`` of the report counts what the editor counts over all cells.
     """
     chosen = EditOptions(**options)
-    cells = _cells(emotions, intensities, chosen.start, chosen.end)
+    cells = _cells(emotions, intensities, parse_units(au), chosen.start, chosen.end)
     info = _check(src, dst, crf, overwrite, chosen.start)
     what = ", ".join(label for label, _ in cells)
     report = EditReport(os.fspath(src), os.fspath(dst), what, talkedit.__version__, notes=list(info.notes))
@@ -207,21 +212,40 @@ def _frames(
         progress(stage, done, done)
 
 
-def _timeline(emotion: str | None, intensity: float, timeline: str | os.PathLike | Timeline | None) -> Timeline:
-    intensity = check_intensity(intensity)
-    if (emotion is None) == (timeline is None):
+def _timeline(
+    emotion: str | None, intensity: float, timeline: str | os.PathLike | Timeline | None, au: str
+) -> Timeline:
+    intensity, units = check_intensity(intensity), parse_units(au)
+    if (emotion is None) == (timeline is None) and not (emotion is None and units.any()):
         raise InputError("give either an emotion or a timeline")
-    if emotion is not None:
-        return Timeline.constant(emotion, intensity)
-    return timeline if isinstance(timeline, Timeline) else Timeline.parse(timeline, intensity)
+    if timeline is None:
+        target = Timeline.constant(NEUTRAL) if emotion is None else _target(emotion, intensity)
+        return target.with_units(units)
+    parsed = timeline if isinstance(timeline, Timeline) else Timeline.parse(timeline, intensity)
+    return parsed.with_units(units)
+
+
+def _target(name: str, intensity: float) -> Timeline:
+    """One emotion or mix for the whole clip; neutral, asked for by itself, is a target like any other."""
+    if name.strip().lower() == NEUTRAL:
+        name = f"{NEUTRAL}@{intensity:g}"
+    return Timeline.constant(name, intensity)
 
 
 def _cells(
-    emotions: Sequence[str], intensities: Sequence[float], start: float | None, end: float | None
+    emotions: Sequence[str],
+    intensities: Sequence[float],
+    units: np.ndarray,
+    start: float | None,
+    end: float | None,
 ) -> list[tuple[str, Timeline]]:
     if isinstance(emotions, str) or not emotions or not intensities:
         raise InputError("give at least one emotion and one intensity to compare")
-    timelines = [Timeline.constant(name, value).window(start, end) for name in emotions for value in intensities]
+    timelines = [
+        _target(name, check_intensity(value)).with_units(units).window(start, end)
+        for name in emotions
+        for value in intensities
+    ]
     names = [name.strip() for name in emotions for _ in intensities]
     values = [float(value) for _ in emotions for value in intensities]
     labels = [f"{n} {v:g}" if "@" not in n else n for n, v in zip(names, values, strict=True)]
@@ -251,9 +275,9 @@ def _provenance(what: str) -> str:
 
 
 def _dominant(timeline: Timeline, seconds: float) -> str:
-    """The strongest emotion at a time, for the mark."""
-    values = timeline.code(seconds)
-    return EMOTIONS[int(values.argmax())] if values.any() else "neutral"
+    """The strongest control at a time, for the mark."""
+    values = timeline.controls(seconds)
+    return describe_code(np.where(np.arange(len(values)) == values.argmax(), values, 0)).partition("@")[0]
 
 
 def _finish(report: EditReport, editor: Analyst | None, clock: StageClock) -> None:

@@ -1,4 +1,4 @@
-"""What every geometry editor answers, and the linear one (the honest baseline of the GAN to come)."""
+"""What every geometry editor answers, and the linear one (the GAN is in ``geometry/gan.py``)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ import numpy as np
 
 
 class GeometryEditor(Protocol):
-    """Expression coefficients under an emotion."""
+    """Expression coefficients under an emotion.
+
+    Attributes:
+        speech: (468, 3) float32, landmark displacement when words open the lips by one model unit.
+    """
+
+    speech: np.ndarray
 
     def edit(self, identity: np.ndarray, expression: np.ndarray, code: np.ndarray, people: np.ndarray) -> np.ndarray:
         """Edited expression.

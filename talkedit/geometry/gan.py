@@ -51,6 +51,17 @@ def visible_scale(id_basis: np.ndarray, exp_basis: np.ndarray) -> np.ndarray:
     return np.concatenate([m / m.max() for m in moved]).astype(np.float32)
 
 
+def neutral_code(identity: np.ndarray, expressions: np.ndarray, share: float = 0.25) -> np.ndarray:
+    """(144,) s_r of a clip: its identity (80,), and the mean of the (N, 64) expressions nearest to rest.
+
+    Args:
+        share: of the expressions that the mean is taken over.
+    """
+    size = np.linalg.norm(expressions, axis=1)
+    nearest = np.argsort(size)[: max(1, round(share * len(size)))]
+    return np.r_[identity, expressions[nearest].mean(0)].astype(np.float32)
+
+
 def _perceptron(inputs: int, width: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Linear(inputs, width),
@@ -170,7 +181,9 @@ class GanGeometryEditor:
         del people
         source, neutral = (torch.from_numpy(np.asarray(x, np.float32)[None]) for x in (
             np.r_[identity, expression], self.neutral))  # fmt: skip
-        target = torch.from_numpy((np.asarray(code, np.float32) * self.reach)[None])
+        weights = np.zeros(len(TARGETS), np.float32)
+        weights[: len(code)] = code
+        target = torch.from_numpy((weights * self.reach)[None])
         with torch.no_grad():
             return self.generator(source, target, neutral)[0, ID:].numpy()
 

@@ -37,7 +37,7 @@ RECIPES = {"mead": ("mead",), "open": ("mead", "london", "faces_open")}
 # Coefficients get this much noise, in units of their spread: thousands of faces are few for 144 numbers.
 NOISE = 0.15
 # Where the actors' looks are a show of their own (contempt of M030 moves the face most of all), less of it is kept.
-SHARE = {"contempt": 0.75}
+SHARE = {"happy": 0.85, "angry": 0.8, "disgusted": 0.7, "contempt": 0.8}
 
 
 @dataclass(frozen=True)
