@@ -22,7 +22,14 @@ from talkedit.facemodel.tensors import FaceTensors
 from talkedit.reconstruct.coefficients import LAYOUT, reconstruct_frame
 from talkedit.reconstruct.fit import Fitter
 from talkedit.reconstruct.losses import photometric_loss, skin_mask
-from talkedit.reconstruct.network import SMALL_SIZE, camera_at, load_reconstructor, load_small, to_tensor
+from talkedit.reconstruct.network import (
+    SMALL_SIZE,
+    NetworkReconstructor,
+    ReconstructionNetwork,
+    camera_at,
+    load_small,
+    to_tensor,
+)
 from talkedit.render import render
 from talkedit.track.topology import INNER_LIPS, LEFT_EYE, RIGHT_EYE
 from talkedit.train.crops import Crops, load_crops
@@ -32,7 +39,7 @@ LIDS = np.r_[LEFT_EYE, RIGHT_EYE]
 TIMED_CLIP = "mead/W011_front_neutral_level1_001.mp4"
 
 
-def answers(crops: Crops, network: torch.nn.Module) -> np.ndarray:
+def answers(crops: Crops, network: ReconstructionNetwork) -> np.ndarray:
     """(N, 257) coefficients by the network."""
     with torch.inference_mode():
         rows = [network(to_tensor(crops.images[i : i + 64])) for i in range(0, len(crops), 64)]
@@ -70,11 +77,11 @@ def likeness(rows: np.ndarray, crops: Crops) -> float:
     return float(np.corrcoef((a - a.mean(0)).ravel(), (b - b.mean(0)).ravel())[0, 1])
 
 
-def milliseconds(collection: Collection, model: FaceModel) -> dict[str, float]:
+def milliseconds(collection: Collection, model: FaceModel, network: ReconstructionNetwork) -> dict[str, float]:
     """Median time a frame of each way, from frame and landmarks to 257 coefficients, on one thread."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    fitter, read = Fitter(model), load_reconstructor("open")
+    fitter, read = Fitter(model), NetworkReconstructor(network)
     sample = next(s for s in collection.samples if s.key == TIMED_CLIP)
     rows = collection.landmarks()[sample.key]
     spent: dict[str, list[float]] = {"fit": [], "network": []}
@@ -109,7 +116,9 @@ def main() -> None:
             numbers += [f"{likeness(rows, crops):.2f}" if way == "network" else ""]
             print(f"| {source} | {len(crops)} | {way} | " + " | ".join(numbers) + " |")
     print()
-    print(", ".join(f"{name} {value:.1f} ms a frame" for name, value in milliseconds(collection, model).items()))
+    print(
+        ", ".join(f"{name} {value:.1f} ms a frame" for name, value in milliseconds(collection, model, network).items())
+    )
 
 
 if __name__ == "__main__":
