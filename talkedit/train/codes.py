@@ -17,12 +17,13 @@ from talkedit.data.open_recipe import held_out_people
 from talkedit.emotions import EMOTIONS, NEUTRAL
 from talkedit.errors import InputError
 from talkedit.facemodel.model import FaceModel
+from talkedit.geometry.editor import LinearGeometryEditor
 from talkedit.geometry.gan import EXP, ID, TARGETS, speech_projection, visible_scale
 from talkedit.reconstruct.coefficients import LAYOUT
 from talkedit.reconstruct.fit import Fitter
 from talkedit.reconstruct.pose import find_pose
 from talkedit.track.measures import yaw_degrees
-from talkedit.train.linear import ONE_SIDED, STRONG, Group, lip_gap, pool, remove_pose, speech_direction, turn_of
+from talkedit.train.linear import ONE_SIDED, STRONG, Group, geometry_editor, lip_gap, remove_pose, turn_of
 from talkedit.train.reconstruction import Mirror
 
 MAX_YAW = 18.0
@@ -49,7 +50,9 @@ class Codes:
         speech: (468, 3) landmark displacement when words open the lips by one model unit.
         projection: (64, 64) takes that out of expressions, see `talkedit.geometry.gan.speech_projection`.
         scale: (144,) how visible each coefficient is, see `talkedit.geometry.gan.visible_scale`.
-        directions: (8, 64) emotional minus neutral at the strongest; the last row, neutral, is zero.
+        directions: (8, 64) those of the linear editor, as long as actors and crowds reach along them as tracked; the
+            last row, neutral, is zero.
+        reach: (8,) by how much the linear editor goes further than that (see ``REACH`` in `talkedit.train.linear`).
         openings: (7,) change of the inner-lip gap, model units.
         people, groups: names.
     """
@@ -64,6 +67,7 @@ class Codes:
     projection: np.ndarray
     scale: np.ndarray
     directions: np.ndarray
+    reach: np.ndarray
     openings: np.ndarray
     people: list[str]
     groups: list[str]
@@ -114,9 +118,11 @@ def collect(collection: Collection, model: FaceModel, people: set[str] | None = 
     if NEUTRAL not in shown or len(shown) < 2:
         raise InputError("the data shows no neutral faces, or no emotional ones; both are needed")
     remove_pose(groups)
-    clips = sorted({owner for owner, _ in groups if owner not in ("faces_open", "london")})
-    speech = speech_direction(groups, clips, _landmark_mirror(model))
-    return _fit(faces, groups, speech, model, mirror)
+    everything = [o for o, e in groups if e == NEUTRAL and all((o, other) in groups for other in EMOTIONS)]
+    actors = sorted(set(everything) - {"faces_open", "london"})
+    if not actors:
+        raise InputError("nobody in the data shows all seven emotions and a neutral face; at least one actor must")
+    return _fit(faces, groups, geometry_editor(groups, actors, model), model, mirror)
 
 
 def _chosen(samples: list[Sample], people: set[str] | None) -> Iterable[Sample]:
@@ -129,18 +135,14 @@ def _chosen(samples: list[Sample], people: set[str] | None) -> Iterable[Sample]:
             yield s
 
 
-def _landmark_mirror(model: FaceModel) -> np.ndarray:
-    return Mirror(model).landmark_partner.numpy()
-
-
-def _fit(faces: dict, groups: dict, speech: np.ndarray, model: FaceModel, mirror: bool) -> Codes:
+def _fit(faces: dict, groups: dict, linear: LinearGeometryEditor, model: FaceModel, mirror: bool) -> Codes:
     fitter = Fitter(model)
     mean = model.at_landmarks(model.mean)
     zero = fitter.expression(mean)
-    words = fitter.expression(mean + speech) - zero
+    words = fitter.expression(mean + linear.speech) - zero
     gap = lip_gap(np.moveaxis(model.at_landmarks(model.exp_basis), 2, 0))
     projection = speech_projection(gap, words)
-    codes, person, label, owner, gaps = [], [], [], [], []
+    codes, person, label, owner = [], [], [], []
     people, names = sorted(faces), sorted({g for g, _ in groups})
     for number, name in enumerate(people):
         own = fitter.fresh()
@@ -156,21 +158,20 @@ def _fit(faces: dict, groups: dict, speech: np.ndarray, model: FaceModel, mirror
             person.append(number)
             label.append(TARGETS.index(emotion))
             owner.append(names.index(group))
-            gaps.append(float(lip_gap(points)))
     return _measure(
-        np.array(codes, np.float32), np.array(person), np.array(label), np.array(owner), np.array(gaps),
-        people, names, speech, projection, visible_scale(model.id_basis, model.exp_basis),
+        np.array(codes, np.float32), np.array(person), np.array(label), np.array(owner),
+        people, names, linear, projection, visible_scale(model.id_basis, model.exp_basis),
         Mirror(model) if mirror else None,
     )  # fmt: skip
 
 
-def _measure(code, person, label, owner, gaps, people, names, speech, projection, scale, mirror) -> Codes:
+def _measure(code, person, label, owner, people, names, linear, projection, scale, mirror) -> Codes:
     """Finds conditions, directions, and each face's amount of its emotion; adds the mirror images."""
     if mirror is not None:
         both = ~np.isin(label, [TARGETS.index(e) for e in ONE_SIDED])
         code = np.concatenate([code, _mirrored(code[both], mirror)])
         person = np.r_[person, person[both] + len(people)]
-        label, owner, gaps = np.r_[label, label[both]], np.r_[owner, owner[both]], np.r_[gaps, gaps[both]]
+        label, owner = np.r_[label, label[both]], np.r_[owner, owner[both]]
         people = [*people, *(f"{name} mirrored" for name in people)]
     condition = []
     for number in range(len(people)):
@@ -183,31 +184,26 @@ def _measure(code, person, label, owner, gaps, people, names, speech, projection
             condition.append(some)
     base = np.stack([c.mean(0) if len(c) else np.zeros(ID + EXP, np.float32) for c in condition])
     away, seen = (code[:, ID:] - base[person, ID:]) @ projection.T, scale[ID:]
-    rest = np.array([gaps[(person == n) & (label == _NEUTRAL)].mean() if np.any((person == n) & (label == _NEUTRAL))
-                     else np.nan for n in range(len(people))])  # fmt: skip
-    directions, openings = np.zeros((len(TARGETS), EXP), np.float32), np.zeros(len(EMOTIONS), np.float32)
-    amount = np.zeros(len(code), np.float32)
+    directions = (linear.directions.mean(0) @ projection.T).astype(np.float32)
+    directions = np.concatenate([directions, np.zeros((1, EXP), np.float32)])
+    reach, amount = np.ones(len(TARGETS), np.float32), np.zeros(len(code), np.float32)
     for j in range(len(EMOTIONS)):
-        found, weights, opened = [], [], []
-        for g in range(len(names)):
-            rows = np.flatnonzero((label == j) & (owner == g))
-            if len(rows) < ENOUGH:
-                continue
-            along = (away[rows] * seen) @ (away[rows].mean(0) * seen)
-            best = rows[along >= np.quantile(along, 1 - STRONG)]
-            found.append(away[best].mean(0))
-            weights.append(min(len(best) / ENOUGH, 2.0))
-            opened.append(np.nanmean(gaps[best] - rest[person[best]]) if np.isfinite(rest[person[best]]).any() else 0)
-        if not found:
+        size = max(float(np.linalg.norm(directions[j] * seen)), 1e-6)
+        along = (away * seen) @ (directions[j] * seen) / size
+        shown = [rows for g in range(len(names)) if len(rows := np.flatnonzero((label == j) & (owner == g))) >= ENOUGH]
+        if not shown:
             continue
-        directions[j] = pool(found, weights, lift=1.15)
-        openings[j] = np.average(opened, weights=weights)
+        # Each actor or crowd reaches some distance along the direction when they mean it; full strength is their mean.
+        strong = [along[rows][along[rows] >= np.quantile(along[rows], 1 - STRONG)].mean() for rows in shown]
+        full = max(float(np.mean(strong)), 1e-6)
+        reach[j] = size / full
+        directions[j] *= full / size
         rows = np.flatnonzero(label == j)
-        whole = directions[j] * seen
-        amount[rows] = np.clip((away[rows] * seen) @ whole / (whole @ whole), 0, 1)
+        amount[rows] = np.clip(along[rows] / full, 0, 1)
     return Codes(
-        code, person, label, amount, owner, condition, speech, projection, scale, directions, openings, people, names
-    )
+        code, person, label, amount, owner, condition, linear.speech, projection, scale, directions, reach,
+        linear.openings.mean(0), people, names,
+    )  # fmt: skip
 
 
 def _mirrored(code: np.ndarray, mirror: Mirror) -> np.ndarray:
