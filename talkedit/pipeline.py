@@ -20,6 +20,7 @@ from talkedit.report import EditReport, StageClock, collapse_skipped
 from talkedit.types import Frame
 from talkedit.video.mark import draw_mark
 from talkedit.video.output import check_container, check_output
+from talkedit.video.overlap import Behind, ahead
 from talkedit.video.passthrough import can_copy, remux
 from talkedit.video.probe import MediaInfo, probe
 from talkedit.video.reader import read_frames
@@ -124,7 +125,7 @@ def edit_video(
 
     # A zero timeline that cannot be copied is encoded anew, without looking for faces.
     editor = None if wanted.is_zero else _analyse(src, info, options, clock, progress, make_editor)
-    with open_writer(dst, info, crf=crf, provenance=provenance) as writer:
+    with open_writer(dst, info, crf=crf, provenance=provenance) as writer, Behind(writer.write) as write:
         for frame in _frames(src, info, "edit", clock, progress):
             rgb = frame.rgb
             if editor is not None:
@@ -133,8 +134,8 @@ def edit_video(
             if mark and rgb is not frame.rgb:
                 rgb = draw_mark(rgb, f"edited: {_dominant(wanted, frame.time)}")
             with clock.stage("encode"):
-                writer.write(frame, rgb)
-        report.frames = writer.frames
+                write(frame, rgb)
+    report.frames = writer.frames
     _finish(report, editor, clock)
     return report
 
@@ -168,13 +169,14 @@ def compare_video(
     editor = _analyse(src, info, chosen, clock, progress, make_editor)
     grid = Grid(info.width, info.height, ["source", *(label for label, _ in cells)], len(intensities))
     provenance = _provenance(f"comparison of {what}")
-    with open_writer(dst, info, width=grid.width, height=grid.height, crf=crf, provenance=provenance) as writer:
+    writing = open_writer(dst, info, width=grid.width, height=grid.height, crf=crf, provenance=provenance)
+    with writing as writer, Behind(writer.write) as write:
         for frame in _frames(src, info, "edit", clock, progress):
             with clock.stage("edit"):
                 pictures = [frame.rgb, *(editor.edit(frame, timeline) for _, timeline in cells)]
             with clock.stage("encode"):
-                writer.write(frame, grid.draw(pictures))
-        report.frames = writer.frames
+                write(frame, grid.draw(pictures))
+    report.frames = writer.frames
     _finish(report, editor, clock)
     return report
 
@@ -204,7 +206,7 @@ def _frames(
     src: str | os.PathLike, info: MediaInfo, stage: str, clock: StageClock, progress: Progress | None
 ) -> Iterator[Frame]:
     done = 0
-    for done, frame in enumerate(clock.iterate("decode", read_frames(src)), start=1):
+    for done, frame in enumerate(clock.iterate("decode", ahead(read_frames(src))), start=1):
         yield frame
         if progress is not None:
             progress(stage, done, max(done, info.frames) if info.frames else None)

@@ -9,12 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import cv2
+import numba
 import numpy as np
 
 from talkedit.render import attribute_map
 
 # Where source pixels per pixel pass from ``low`` to ``high``, the source is softened by ``sigma`` pixels.
 SQUEEZES = ((1.5, 2.4, 1.0), (2.4, 3.6, 1.7))
+
+# Sampling is exact to a 32nd of a pixel, so what moves less than half of that stays.
+STILL = 1 / 64
 
 
 @dataclass
@@ -88,39 +92,91 @@ def sample(frame: np.ndarray, warp: Warp) -> np.ndarray:
     Where the edit squeezes skin strongly (a fold under a lowered brow) the source is softened first, or what is finer
     than a pixel there would flicker.
     """
-    x, y = warp.source[..., 0], warp.source[..., 1]
-    out = cv2.remap(frame, x, y, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
-    step = _squeeze(warp)
+    h, w = warp.shape
+    out = frame[warp.y0 : warp.y0 + h, warp.x0 : warp.x0 + w].copy()
+    moved, step, reach = _movement(warp.source, warp.hit, warp.x0, warp.y0)
+    rect = _around(moved)
+    if rect is None:
+        return out
+    x, y = cv2.split(warp.source[rect])
+    out[rect] = cv2.remap(frame, x, y, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
     for low, high, sigma in SQUEEZES:
-        _soften(out, frame, warp, np.clip((step - low) / (high - low), 0, 1), sigma)
+        _soften(out, frame, warp, step, (low, high), sigma, int(reach))
     return out
 
 
-def _squeeze(warp: Warp) -> np.ndarray:
-    """(h, w) source pixels per pixel, the larger of both directions; 0 off the mesh. Coarse on large pictures."""
-    stride = max(1, min(warp.shape) // 300)
-    where, inside = warp.source[::stride, ::stride], warp.hit[::stride, ::stride] >= 0
-    step = np.zeros(inside.shape, np.float32)
-    for axis in (0, 1):
-        change = np.diff(where, axis=axis)
-        both = inside[1:] & inside[:-1] if axis == 0 else inside[:, 1:] & inside[:, :-1]
-        part = step[1:] if axis == 0 else step[:, 1:]
-        np.maximum(part, np.sqrt(change[..., 0] ** 2 + change[..., 1] ** 2) * both / stride, out=part)
-    return step if stride == 1 else cv2.resize(step, warp.shape[::-1], interpolation=cv2.INTER_LINEAR)
+def _around(mask: np.ndarray) -> tuple[slice, slice] | None:
+    """The smallest rectangle with all of a (h, w) mask, None where it is empty."""
+    rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return np.s_[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1] if len(rows) else None
 
 
-def _soften(out: np.ndarray, frame: np.ndarray, warp: Warp, share: np.ndarray, sigma: float) -> None:
-    """Blends the warped, blurred source into (h, w, 3) ``out`` where the (h, w) share says so."""
-    rows, cols = np.flatnonzero((share > 0).any(1)), np.flatnonzero((share > 0).any(0))
-    if len(rows) == 0:
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _movement(source: np.ndarray, hit: np.ndarray, x0: int, y0: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """(h, w) bool, which pixels come from elsewhere; (h, w) float32 source pixels per pixel, the larger of both
+    directions, 0 off the mesh; and the longest way along x or y."""
+    height, width = hit.shape
+    moved, step, reach = np.zeros((height, width), np.bool_), np.zeros((height, width), np.float32), 0.0
+    for y in range(height):
+        for x in range(width):
+            u, v = source[y, x, 0], source[y, x, 1]
+            way = max(abs(u - x - x0), abs(v - y - y0))
+            moved[y, x] = way > STILL
+            reach = max(reach, way)
+            if hit[y, x] < 0:
+                continue
+            most = np.float32(0)
+            if x > 0 and hit[y, x - 1] >= 0:
+                most = max(most, (u - source[y, x - 1, 0]) ** 2 + (v - source[y, x - 1, 1]) ** 2)
+            if y > 0 and hit[y - 1, x] >= 0:
+                most = max(most, (u - source[y - 1, x, 0]) ** 2 + (v - source[y - 1, x, 1]) ** 2)
+            step[y, x] = np.sqrt(most)
+    return moved, step, reach
+
+
+def _soften(
+    out: np.ndarray,
+    frame: np.ndarray,
+    warp: Warp,
+    step: np.ndarray,
+    over: tuple[float, float],
+    sigma: float,
+    reach: int,
+) -> None:
+    """Blends the warped, blurred source into (h, w, 3) ``out``, the more the further (h, w) ``step`` is over its range.
+
+    No pixel comes from further away than ``reach``.
+    """
+    low, high = over
+    rect = _around(step > low)
+    if rect is None:
         return
-    rect = np.s_[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
-    weight = (cv2.GaussianBlur(share[rect], (0, 0), 1.0) * (warp.hit[rect] >= 0))[..., None]
-    where = warp.source[rect]
-    x0, y0 = np.maximum(np.floor(where.min((0, 1))).astype(int) - 8, 0)
-    x1, y1 = np.ceil(where.max((0, 1))).astype(int) + 9
+    rows, columns = rect
+    weight = cv2.GaussianBlur(np.clip((step[rect] - low) * np.float32(1 / (high - low)), 0, 1), (0, 0), 1.0)
+    pad = reach + 9
+    x0, y0 = max(warp.x0 + columns.start - pad, 0), max(warp.y0 + rows.start - pad, 0)
+    x1, y1 = warp.x0 + columns.stop + pad, warp.y0 + rows.stop + pad
     near = cv2.GaussianBlur(np.ascontiguousarray(frame[y0:y1, x0:x1]), (0, 0), sigma)
-    shift = np.float32([x0, y0])
-    blurred = cv2.remap(near, *cv2.split(where - shift), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    area = out[rect].astype(np.float32)
-    out[rect] = (area + (blurred - area) * weight + 0.5).astype(np.uint8)
+    _blend(out[rect], near, warp.source[rect], weight, warp.hit[rect], x0, y0)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _blend(
+    out: np.ndarray, near: np.ndarray, where: np.ndarray, weight: np.ndarray, hit: np.ndarray, x0: int, y0: int
+) -> None:
+    """Moves (h, w, 3) ``out`` towards ``near``, sampled bilinearly at ``where``, by the weight."""
+    bottom, right = near.shape[0] - 1, near.shape[1] - 1
+    half, one = np.float32(0.5), np.float32(1)
+    for y in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            share = weight[y, x]
+            if share <= 0.004 or hit[y, x] < 0:
+                continue
+            u, v = min(max(where[y, x, 0] - x0, 0), right), min(max(where[y, x, 1] - y0, 0), bottom)
+            i, j = min(int(v), bottom - 1), min(int(u), right - 1)
+            a, b = np.float32(v - i), np.float32(u - j)
+            for c in range(3):
+                top = near[i, j, c] * (one - b) + near[i, j + 1, c] * b
+                low = near[i + 1, j, c] * (one - b) + near[i + 1, j + 1, c] * b
+                level = np.float32(out[y, x, c])
+                out[y, x, c] = np.uint8(level + (top * (one - a) + low * a - level) * share + half)

@@ -32,7 +32,9 @@ class LinearTextureEditor:
 
     def log_ratio(self, code: np.ndarray, people: np.ndarray) -> np.ndarray:
         """See :class:`TextureEditor`."""
-        raw = np.einsum("n,j,njuv->uv", people, code, self.directions)
+        raw = np.zeros(self.directions.shape[2:], np.float32)
+        for j in np.flatnonzero(code):
+            raw += np.tensordot(np.float32(code[j]) * np.asarray(people, np.float32), self.directions[:, j], axes=1)
         return (LIMIT * np.tanh(raw / LIMIT)).astype(np.float32)
 
 
