@@ -32,16 +32,16 @@ from talkedit.geometry.editor import GeometryEditor, LinearGeometryEditor
 from talkedit.geometry.gan import TARGETS, GanGeometryEditor, neutral_code
 from talkedit.geometry.measures import UNIT_MEASURES
 from talkedit.geometry.openings import Openings
+from talkedit.geometry.skull import RIGID, SkullHold
 from talkedit.reconstruct.fit import Fitter
 from talkedit.reconstruct.pose import find_pose
 from talkedit.track import make_tracker
 from talkedit.train.codes import Codes, collect, judge_people
 from talkedit.train.expression_reader import ExpressionReader, neutral_of, train_reader
+from talkedit.train.linear import lip_gap
 from talkedit.types import Frame
 from talkedit.video.reader import read_frames
 
-# Skull and nose bridge: temples, forehead's edge, root of the nose.
-RIGID = np.array([127, 356, 162, 389, 21, 251, 168, 6, 197])
 CLOSED, KEPT = 0.01, 0.02
 STRENGTHS = np.linspace(0, 1, 21)
 
@@ -54,6 +54,13 @@ class Talk:
     expressions: np.ndarray
     neutral: np.ndarray
     lids: tuple[float, float]
+
+
+class Holds:
+    """What every edit is held to; see `talkedit.editor`."""
+
+    def __init__(self, mean: np.ndarray) -> None:
+        self.openings, self.skull = Openings(mean), SkullHold(mean)
 
 
 def read_talk(path: Path, model: FaceModel, openings: Openings, count: int) -> Talk:
@@ -71,19 +78,20 @@ def read_talk(path: Path, model: FaceModel, openings: Openings, count: int) -> T
     return Talk(np.stack(points), expressions, neutral_code(identity, expressions), (right, left))
 
 
-def displace(editor: GeometryEditor, talk: Talk, i: int, code: np.ndarray, model: FaceModel, openings: Openings):
+def displace(editor: GeometryEditor, talk: Talk, i: int, code: np.ndarray, model: FaceModel, holds: Holds):
     """(468, 3) what the editor and the constraints on lips and lids do to frame ``i`` while words are spoken."""
     people = np.full(len(getattr(editor, "directions", [0])), 1.0) / len(getattr(editor, "directions", [0]))
     beta = talk.expressions[i]
     edited = editor.edit(talk.neutral[:80], beta, code, people)
     delta = (model.at_landmarks(model.exp_basis) @ (edited - beta)).astype(np.float32)
-    delta = openings.lips(talk.points[i], delta, editor.speech, editor.opening(code, people), 0.0)
-    return openings.lids(talk.points[i], delta, talk.lids)
+    delta = holds.openings.lips(talk.points[i], holds.skull(delta), editor.speech, editor.opening(code, people), 0.0)
+    return holds.openings.lids(talk.points[i], delta, talk.lids)
 
 
 def measure(name: str, editor: GeometryEditor, talks: list[Talk], read: ExpressionReader, model: FaceModel) -> dict:
     """One editor's figures over all clips: hits by emotion, and the worst of what must hold."""
-    openings, mean = Openings(model.at_landmarks(model.mean)), model.at_landmarks(model.mean)
+    mean = model.at_landmarks(model.mean)
+    holds = Holds(mean)
     eye = float(np.linalg.norm(mean[33] - mean[263]))
     fitter = Fitter(model)
     zero = fitter.expression(mean)
@@ -94,12 +102,12 @@ def measure(name: str, editor: GeometryEditor, talks: list[Talk], read: Expressi
         found = []
         for talk in talks:
             bound = editor.of(talk.neutral) if isinstance(editor, GanGeometryEditor) else editor
-            deltas = np.stack([displace(bound, talk, i, code, model, openings) for i in range(0, len(talk.points), 3)])
+            deltas = np.stack([displace(bound, talk, i, code, model, holds) for i in range(0, len(talk.points), 3)])
             before = talk.points[::3]
             moved = np.stack([fitter.expression(mean + d) - zero for d in deltas])
             odds = read(talk.expressions[::3] + moved, talk.neutral[80:])
             found.append((odds.argmax(1) == k).mean())
-            gaps = [np.maximum(openings.lip_gaps(p)[:, 4], 0) / eye for p in (before, before + deltas)]
+            gaps = [np.maximum(lip_gap(p), 0) / eye for p in (before, before + deltas)]
             if gaps[0].std() > 0.01:
                 lips.append(np.corrcoef(*gaps)[0, 1])
             shut = gaps[0] < CLOSED
@@ -107,7 +115,7 @@ def measure(name: str, editor: GeometryEditor, talks: list[Talk], read: Expressi
                 closed.append((gaps[1][shut] <= KEPT).mean())
             rigid.append(np.linalg.norm(deltas[:, RIGID], axis=2).mean() / eye)
             middle = len(talk.points) // 2
-            size = [np.linalg.norm(displace(bound, talk, middle, s * code, model, openings), axis=1).mean()
+            size = [np.linalg.norm(displace(bound, talk, middle, s * code, model, holds), axis=1).mean()
                     for s in STRENGTHS]  # fmt: skip
             order.append(spearmanr(STRENGTHS, size)[0])
             jumps.append(np.abs(np.diff(size)).max() / np.abs(np.diff(size)).mean())

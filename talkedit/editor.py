@@ -20,6 +20,7 @@ from talkedit.geometry.editor import GeometryEditor
 from talkedit.geometry.gan import TARGETS, neutral_code
 from talkedit.geometry.glasses import GlassesHold
 from talkedit.geometry.openings import Openings, smoothstep
+from talkedit.geometry.skull import SkullHold
 from talkedit.geometry.transfer import shape_in_frame, transfer
 from talkedit.mouth.interior import fill_mouth
 from talkedit.options import EditOptions
@@ -80,6 +81,7 @@ class Speaker:
         reference: (right, left) lid gap of open eyes.
         people: (N,) weights of the training people.
         neutral: (144,) the speaker's own neutral code: identity, and the most neutral expressions of the shot.
+        acted: the shot's mean face split as a single picture is, so that a smile kept up all along is an expression.
         texture_gain: how strongly wrinkles show in this shot.
         blur: how soft this shot is, pixels.
         glasses: 0..1, the speaker wears glasses.
@@ -96,6 +98,7 @@ class Speaker:
     looks: list[np.ndarray] = field(default_factory=list)
     look_every: int = 1
     neutral: np.ndarray | None = None
+    acted: Fitter | None = None
     frames: int = 0
     reference: tuple[float, float] = (0.1, 0.1)
     texture_gain: float = 1.0
@@ -120,6 +123,9 @@ class Speaker:
             self.glasses = float(smoothstep(np.median(self.rims), *GLASSES))
         expressions = np.stack([self.fitter.expression(points) for points in self.looks])
         self.neutral = neutral_code(self.fitter.identity, expressions)
+        self.acted = self.fitter.fresh()
+        self.acted.observe(np.mean(self.looks, axis=0))
+        self.acted.solve()
         self.lids, self.features, self.contrast, self.blurs, self.rims, self.looks = [], [], [], [], [], []
 
 
@@ -158,6 +164,7 @@ class ClipEditor:
         self._read = load_reconstructor(options.face_model, self._device) if network else None
         self._openings = Openings(shape)
         self._units = ActionUnits(shape, self._openings, self.editors.geometry.speech)
+        self._hold_skull = SkullHold(shape)
         self._hold_glasses = GlassesHold(shape)
         self._template = UvTemplate(self.model)
         self._store = TrackStore()
@@ -374,15 +381,12 @@ class ClipEditor:
         """(468, 3) B_exp (β′ − β) and action units, model units, with lips and lids held to the source."""
         speaker, points = known["speaker"], known["points"]
         code, units = controls[: len(EMOTIONS)], controls[len(TARGETS) :]
-        editor = self._calmer(speaker) if self.options.geometry == "gan" else self.editors.geometry
-        delta = self._moved(editor, known, code)
-        calm = controls[len(EMOTIONS)]
-        if calm > 0:
-            alone = np.zeros(len(TARGETS), np.float32)
-            alone[-1] = calm
-            delta = delta + self._moved(self._calmer(speaker), known, alone)
+        editor = self._gan.of(speaker.neutral) if self.options.geometry == "gan" else self.editors.geometry
+        delta = self._moved(editor, speaker.fitter.identity, known["expression"], code, speaker.people)
+        if controls[len(EMOTIONS)] > 0:
+            delta = delta + self._calmed(speaker, points, controls[len(EMOTIONS)])
         part = min(float(self._parts @ code), 1.0) * known["pause"]
-        delta = delta + self._units.held(units)
+        delta = self._hold_skull(delta) + self._units.held(units)
         wish = editor.opening(code, speaker.people)
         delta = self._openings.lips(points, delta, editor.speech, wish, part)
         delta = self._openings.lids(points, delta, speaker.reference)
@@ -390,23 +394,27 @@ class ClipEditor:
             delta = delta + self._units.gaps(points + delta, units)
         return self._hold_glasses(delta, speaker.glasses)
 
-    def _moved(self, editor: GeometryEditor, known: dict, code: np.ndarray) -> np.ndarray:
-        """(468, 3) what an editor does to the landmarks of a frame, model units."""
-        beta, speaker = known["expression"], known["speaker"]
-        edited = editor.edit(speaker.fitter.identity, beta, code, speaker.people)
+    def _moved(
+        self, editor: GeometryEditor, identity: np.ndarray, beta: np.ndarray, code: np.ndarray, people: np.ndarray
+    ) -> np.ndarray:
+        """(468, 3) what an editor does to the landmarks of an expression (64,), model units."""
+        edited = editor.edit(identity, beta, code, people)
         delta = (self._expressions @ (edited - beta)).astype(np.float32)
-        rest = editor.rest(code, speaker.people)
+        rest = editor.rest(code, people)
         return delta if rest is None else delta + rest
 
-    def _calmer(self, speaker: Speaker) -> GeometryEditor:
-        """The GAN for this speaker; the one editor that can take an emotion out.
+    def _calmed(self, speaker: Speaker, points: np.ndarray, amount: float) -> np.ndarray:
+        """(468, 3) the speaker's own emotion taken out; by the GAN, the one editor that can.
 
         Raises:
             InputError: it does not know the face model.
         """
         if self._gan is None:
             raise InputError(f"neutral as a target needs the open face model, not {self.options.face_model}")
-        return self._gan.of(speaker.neutral)
+        identity, code = speaker.acted.identity, np.zeros(len(TARGETS), np.float32)
+        code[-1] = amount
+        editor = self._gan.of(np.r_[identity, np.zeros(self._expressions.shape[2], np.float32)])
+        return self._moved(editor, identity, speaker.acted.expression(points), code, speaker.people)
 
 
 class Editor:

@@ -28,7 +28,7 @@ from talkedit.geometry.gan import (
     visible_scale,
 )
 from talkedit.geometry.openings import Openings
-from talkedit.track.topology import STABLE
+from talkedit.geometry.skull import RIGID, SkullHold
 from talkedit.train.codes import Codes
 from talkedit.train.expression_reader import train_reader
 from talkedit.train.geometry import (
@@ -41,6 +41,7 @@ from talkedit.train.geometry import (
     generator_terms,
     with_neutral,
 )
+from talkedit.train.linear import REACH
 from talkedit.train.settings import read_settings
 
 CODE = ID + EXP
@@ -331,7 +332,7 @@ def test_shipped_moves_go_as_much_further_as_stated(toy, model, tmp_path):
     run = Run(Config(steps=1, width=16), model, replace(toy, reach=np.full(8, 1.7, np.float32)), tmp_path)
     reach = editor(run, run.draw._codes).reach
     np.testing.assert_allclose(reach[:7], 1.7 * FURTHER, rtol=1e-4)  # untrained, G is the directions themselves
-    assert reach[7] == 1
+    assert reach[7] == REACH
 
 
 @pytest.mark.parametrize("bad", ['{"steps": 0}', '{"steps": "many"}', '{"speed": 1}', "nonsense"])
@@ -408,8 +409,9 @@ def test_shipped_displacement_grows_with_intensity_and_spares_the_skull(model, s
     steps = np.diff(sizes)
     assert sizes[0] == 0 and (steps > 0).all() and steps.max() < 3 * steps.mean()
     assert sizes[-1] > 0.004 * eye
-    bridge = STABLE[[0, 1]]
-    assert np.linalg.norm(moved[bridge], axis=1).mean() < 0.03 * eye
+    held = SkullHold(mean)(moved)
+    assert np.linalg.norm(held[RIGID], axis=1).max() < 0.005 * eye
+    assert np.linalg.norm(held, axis=1).mean() > 0.75 * sizes[-1]
 
 
 def test_shipped_neutral_takes_a_smile_out(speaker):

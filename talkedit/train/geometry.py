@@ -28,6 +28,7 @@ from talkedit.geometry import losses
 from talkedit.geometry.gan import ID, TARGETS, Discriminator, GanGeometryEditor, Generator
 from talkedit.reconstruct.network import load_safely
 from talkedit.train.codes import Codes, collect, judge_people
+from talkedit.train.linear import REACH
 from talkedit.train.manifest import update_manifest
 from talkedit.train.settings import read_settings
 
@@ -313,7 +314,7 @@ def editor(run: Run, codes: Codes) -> GanGeometryEditor:
     moved = (run.generator.moves(drawn.neutral, drawn.neutral) * seen).norm(dim=2).mean(0).cpu().numpy()
     linear = np.linalg.norm(codes.directions * codes.scale[ID:], axis=1) * codes.reach
     reach = (FURTHER * linear / np.maximum(moved, 1e-6)).astype(np.float32)
-    reach[TARGETS.index(NEUTRAL)] = 1.0  # what the tracker shows is taken out, no more
+    reach[TARGETS.index(NEUTRAL)] = REACH
     neutral = np.zeros(codes.code.shape[1], np.float32)
     return GanGeometryEditor(run.generator.cpu().eval(), reach, codes.openings, codes.speech, neutral)
 
