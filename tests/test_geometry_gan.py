@@ -12,7 +12,9 @@ import torch
 
 from talkedit import resources
 from talkedit.checkpoint import load_gan, load_linear, save_gan
-from talkedit.emotions import EMOTIONS
+from talkedit.demo.speaker import Speaker, make_script
+from talkedit.editor import ClipEditor
+from talkedit.emotions import EMOTIONS, Timeline
 from talkedit.errors import InputError
 from talkedit.facemodel.load import load_face_model
 from talkedit.geometry import losses
@@ -29,6 +31,8 @@ from talkedit.geometry.gan import (
 )
 from talkedit.geometry.openings import Openings
 from talkedit.geometry.skull import RIGID, SkullHold
+from talkedit.options import GEOMETRIES, EditOptions
+from talkedit.report import StageClock
 from talkedit.train.codes import Codes
 from talkedit.train.expression_reader import train_reader
 from talkedit.train.geometry import (
@@ -43,6 +47,7 @@ from talkedit.train.geometry import (
 )
 from talkedit.train.linear import REACH
 from talkedit.train.settings import read_settings
+from talkedit.types import Frame
 
 CODE = ID + EXP
 rng = np.random.default_rng(0)
@@ -448,3 +453,23 @@ def test_edited_lips_follow_the_source_whatever_the_editor(model, speaker):
     held = openings.lips(closed, delta, edit.speech, edit.opening(np.eye(7)[3], np.ones(1)), 0.0)
     after = closed + held
     assert abs(after[13, 1] - after[14, 1]) < 0.01 * np.linalg.norm(mean[33] - mean[263])
+
+
+def test_a_clip_is_edited_by_either_editor():
+    speaker, script = Speaker(seed=0, size=256, oversample=1), make_script(0)
+    frames = [Frame(i, speaker.picture(script, 20 + i), i) for i in range(3)]
+    pictures = []
+    for geometry in GEOMETRIES:
+        clip = ClipEditor(EditOptions(geometry=geometry, only="geometry"), StageClock())
+        for frame in frames:
+            clip.observe(frame)
+        clip.solve()
+        assert clip.edit(frames[1], Timeline.constant("happy", 0)) is frames[1].rgb
+        pictures.append(clip.edit(frames[1], Timeline.constant("happy")))
+        assert (pictures[-1] != frames[1].rgb).any()
+    assert (pictures[0] != pictures[1]).any()
+
+
+def test_unknown_editor_is_refused():
+    with pytest.raises(InputError, match="geometry must be one of"):
+        EditOptions(geometry="magic")
