@@ -37,7 +37,8 @@ RECIPES = {"mead": ("mead",), "open": ("mead", "london", "faces_open")}
 # Coefficients get this much noise, in units of their spread: thousands of faces are few for 144 numbers.
 NOISE = 0.15
 # How much further than the linear editor's the moves go: they hold less that is only some actor's, and show it better.
-FURTHER = 1.12
+# Surprise moves a face most of all as it is, and pays most in identity.
+FURTHER = {name: 1.0 if name == "surprised" else 1.12 for name in EMOTIONS}
 
 
 @dataclass(frozen=True)
@@ -313,7 +314,8 @@ def editor(run: Run, codes: Codes) -> GanGeometryEditor:
     seen = torch.from_numpy(codes.scale[ID:]).to(run.device)
     moved = (run.generator.moves(drawn.neutral, drawn.neutral) * seen).norm(dim=2).mean(0).cpu().numpy()
     linear = np.linalg.norm(codes.directions * codes.scale[ID:], axis=1) * codes.reach
-    reach = (FURTHER * linear / np.maximum(moved, 1e-6)).astype(np.float32)
+    further = np.array([FURTHER.get(name, 1.0) for name in TARGETS])
+    reach = (further * linear / np.maximum(moved, 1e-6)).astype(np.float32)
     reach[TARGETS.index(NEUTRAL)] = REACH
     neutral = np.zeros(codes.code.shape[1], np.float32)
     return GanGeometryEditor(run.generator.cpu().eval(), reach, codes.openings, codes.speech, neutral)
