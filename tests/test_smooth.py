@@ -118,27 +118,27 @@ def _step(at: int) -> Timeline:
 
 def test_the_code_is_smoothed_over_time() -> None:
     editor = _clip(20)
-    got = np.array([editor._code(i, _step(10)) for i in range(20)])
+    got = np.array([editor._controls(i, _step(10)) for i in range(20)])
     np.testing.assert_allclose(got[7:13, 0], [0, 0.0833, 0.3333, 0.6667, 0.9167, 1], atol=1e-4)
     assert (got[:, 1:] == 0).all()
 
 
 def test_smoothing_never_crosses_a_cut() -> None:
     editor = _clip(20, cuts=(10,))
-    got = np.array([editor._code(i, _step(10))[0] for i in range(20)])
+    got = np.array([editor._controls(i, _step(10))[0] for i in range(20)])
     np.testing.assert_array_equal(got, np.repeat([0.0, 1.0], 10).astype(np.float32))
 
 
 def test_trust_does_not_leak_across_a_cut() -> None:
     # The shot before the cut is not trusted at all; the one after is.
     editor = _clip(20, cuts=(10,), fades=dict.fromkeys(range(10), 0.0))
-    got = np.array([editor._code(i, Timeline.constant("happy"))[0] for i in range(20)])
+    got = np.array([editor._controls(i, Timeline.constant("happy"))[0] for i in range(20)])
     np.testing.assert_array_equal(got, np.repeat([0.0, 1.0], 10).astype(np.float32))
 
 
 def _beside_lost_face() -> np.ndarray:
     editor = _clip(30, lost=(15, 16, 17))
-    return np.array([editor._code(i, Timeline.constant("happy"))[0] for i in range(30)])
+    return np.array([editor._controls(i, Timeline.constant("happy"))[0] for i in range(30)])
 
 
 def test_the_edit_fades_beside_a_lost_face() -> None:
@@ -157,4 +157,4 @@ def test_a_frame_is_never_edited_more_than_it_is_trusted() -> None:
     fades = {i: f for i, f in enumerate(np.random.default_rng(0).uniform(0, 1, 40))}
     editor = _clip(40, fades=fades)
     for i in range(40):
-        assert editor._code(i, Timeline.constant("sad"))[EMOTIONS.index("sad")] <= fades[i] + 1e-6
+        assert editor._controls(i, Timeline.constant("sad"))[EMOTIONS.index("sad")] <= fades[i] + 1e-6
