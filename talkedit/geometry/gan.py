@@ -11,6 +11,8 @@ pass through. What words do to the lips is projected out of what the networks se
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -154,6 +156,17 @@ class Discriminator(nn.Module):
         return out[:, 0], out[:, 1:]
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch on one thread: on busy cores, waiting for the others costs far more than these small products."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 @dataclass(frozen=True)
 class GanGeometryEditor:
     """The trained generator behind :class:`talkedit.geometry.editor.GeometryEditor`, for one speaker.
@@ -184,7 +197,7 @@ class GanGeometryEditor:
         weights = np.zeros(len(TARGETS), np.float32)
         weights[: len(code)] = code
         target = torch.from_numpy((weights * self.reach)[None])
-        with torch.no_grad():
+        with torch.no_grad(), _one_thread():
             return self.generator(source, target, neutral)[0, ID:].numpy()
 
     def opening(self, code: np.ndarray, people: np.ndarray) -> float:
