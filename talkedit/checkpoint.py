@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from talkedit.errors import InputError
 from talkedit.geometry.editor import LinearGeometryEditor
 from talkedit.geometry.gan import GanGeometryEditor, Generator
+from talkedit.tensor_file import read_tensors
 from talkedit.texture.editor import LinearTextureEditor, PersonClassifier
 
 
@@ -47,9 +48,8 @@ def load_linear(path: Path) -> LinearEditors:
         InputError: it is damaged or something else.
     """
     try:
-        with safe_open(str(path), framework="numpy") as f:
-            t = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118
-            people = tuple(json.loads((f.metadata() or {}).get("people", "[]")))
+        t, metadata = read_tensors(path)
+        people = tuple(json.loads(metadata.get("people", "[]")))
         size = round(t["classifier.weight"].shape[1] ** 0.5)
         return LinearEditors(
             LinearGeometryEditor(t["geometry.directions"], t["geometry.openings"], t["geometry.speech"]),
@@ -75,8 +75,7 @@ def load_gan(path: Path) -> GanGeometryEditor:
         InputError: it is damaged or something else.
     """
     try:
-        with safe_open(str(path), framework="numpy") as f:
-            t = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118
+        t, _ = read_tensors(path)
         state = {k.partition(".")[2]: torch.from_numpy(v) for k, v in t.items() if k.startswith("generator.")}
         width = len(state["residual.0.bias"])
         inputs = (state["inputs.projection"], state["inputs.scale"])

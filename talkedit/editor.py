@@ -12,6 +12,7 @@ from talkedit.checkpoint import load_gan, load_linear
 from talkedit.composite.shade import multiply_ratio
 from talkedit.composite.softness import CRISP, keep_softness, source_blur
 from talkedit.composite.warp import build_warp, sample
+from talkedit.device import choose_device
 from talkedit.emotions import CONTROLS, EMOTIONS, Timeline
 from talkedit.errors import InputError, NoFaceError
 from talkedit.facemodel.load import load_face_model, load_template
@@ -50,21 +51,6 @@ STEADY_HALF = 2
 GLASSES = (0.10, 0.20)
 # So many frames of a shot at most are kept to find the speaker's neutral look among.
 LOOKS = 64
-
-
-def choose_device(name: str) -> str:
-    """``"cpu"`` or ``"cuda"``. ``"auto"`` is the CPU, where rasterising costs less than moving pictures to a GPU.
-
-    Raises:
-        InputError: CUDA is asked for and not there.
-    """
-    if name != "cuda":
-        return "cpu"
-    import torch
-
-    if not torch.cuda.is_available():
-        raise InputError("--device cuda: this machine, or this PyTorch, has no CUDA; use --device cpu")
-    return "cuda"
 
 
 @dataclass

@@ -13,6 +13,7 @@ from scipy import sparse
 
 from talkedit.errors import InputError
 from talkedit.facemodel.align import similarity
+from talkedit.tensor_file import read_tensors
 
 
 @dataclass(frozen=True)
@@ -214,9 +215,8 @@ def load_open_model(path: Path) -> FaceModel:
         InputError: the file is not one.
     """
     try:
-        with safe_open(str(path), framework="numpy") as f:
-            t = {k: f.get_tensor(k) for k in f.keys()}  # noqa: SIM118
-            meta = json.loads((f.metadata() or {}).get("meta", "{}"))
+        t, header = read_tensors(path)
+        meta = json.loads(header.get("meta", "{}"))
         control = len(t["position.indptr"]) - 1
         refine = _unpack(t, "refine", control)
         position = (refine @ _unpack(t, "position", 468)).astype(np.float32)

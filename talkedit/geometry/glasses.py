@@ -32,8 +32,7 @@ class GlassesHold:
         away = np.linalg.norm(mean[:, None] - outline[None], axis=2).min(1) / eye
         side = smoothstep(np.abs(x), *NOSE)
         low = [side * far + (1 - side) * near for far, near in zip(BELOW, BELOW_BRIDGE, strict=True)]
-        t = np.clip((-y - low[0]) / (low[1] - low[0]), 0, 1)
-        below = 1 - t * t * (3 - 2 * t)
+        below = 1 - smoothstep(-y, *low)
         self._weight = ((1 - smoothstep(y, *ABOVE)) * below * smoothstep(away, *LIDS))[:, None].astype(np.float32)
 
     def __call__(self, delta: np.ndarray, share: float) -> np.ndarray:

@@ -28,7 +28,7 @@ _RIGHT_LIDS = np.array([[246, 7], [161, 163], [160, 144], [159, 145], [158, 153]
 _LEFT_LIDS = np.array([[466, 249], [388, 390], [387, 373], [386, 374], [385, 380], [384, 381], [398, 382]])
 
 
-def smoothstep(x: np.ndarray | float, low: float, high: float) -> np.ndarray:
+def smoothstep(x: np.ndarray | float, low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:
     """0 below ``low``, 1 above ``high``, smooth between."""
     t = np.clip((np.asarray(x, np.float32) - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import torch
 
-from talkedit.facemodel.lighting import vertex_normals
 from talkedit.facemodel.model import FaceModel
+from talkedit.reconstruct.light import normals_of
 from talkedit.render import attribute_map
 
 # Rec. 601 weights of red, green and blue.
@@ -41,7 +40,6 @@ class UvTemplate:
         self.inside = (hit >= 0) & (values[..., 0] > 0.97) & (values[..., 1] < 0.02)
         self.mesh = hit >= 0
         self._triangles = model.triangles
-        self._faces = torch.from_numpy(model.triangles.astype(np.int64))
         self._points = points
 
     def source_map(self, mesh: np.ndarray) -> np.ndarray:
@@ -66,7 +64,7 @@ class UvTemplate:
         nearest = np.where(hit >= 0, depth[..., 0], np.float32(1e9)).astype(np.float32)
         # A surface hides what lies behind it, not itself between two samples of a slope.
         nearest = cv2.dilate(nearest, np.ones((3, 3), np.uint8))
-        normals = vertex_normals(torch.from_numpy(mesh.astype(np.float32))[None], self._faces)[0].numpy()
+        normals = normals_of(mesh, self._triangles)
         where = self._map(np.concatenate([points, -normals[:, 2:]], axis=1))
         front = cv2.remap(nearest, where[..., 0], where[..., 1], cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE)
         near = where[..., 2] <= front + DEPTH_SLACK * float(np.ptp(mesh[:, 0]))

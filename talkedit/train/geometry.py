@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
-from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,16 +18,17 @@ from torch import Tensor, nn
 
 from talkedit.checkpoint import save_gan
 from talkedit.data.collection import Collection
+from talkedit.device import choose_device
 from talkedit.emotions import EMOTIONS, NEUTRAL
 from talkedit.errors import InputError
 from talkedit.facemodel.load import load_face_model
 from talkedit.facemodel.model import FaceModel
 from talkedit.geometry import losses
 from talkedit.geometry.gan import ID, TARGETS, Discriminator, GanGeometryEditor, Generator
-from talkedit.reconstruct.network import load_safely
 from talkedit.train.codes import Codes, collect, judge_people
 from talkedit.train.linear import REACH
 from talkedit.train.manifest import update_manifest
+from talkedit.train.run import TrainingRun
 from talkedit.train.settings import read_settings
 
 RECIPES = {"mead": ("mead",), "open": ("mead", "london", "faces_open")}
@@ -174,7 +173,7 @@ def generator_terms(d: Discriminator, g: Generator, points: losses.FacePoints, s
     }
 
 
-class Run:
+class Run(TrainingRun):
     """One training run in a folder: ``snapshot.pt`` and ``log.jsonl``.
 
     Args:
@@ -188,9 +187,10 @@ class Run:
         InputError: the snapshot belongs to other settings or is damaged.
     """
 
+    digits = 6
+
     def __init__(self, config: Config, model: FaceModel, codes: Codes, folder: Path, device: str = "cpu") -> None:
-        self.config, self.folder, self.device = config, folder, device
-        torch.manual_seed(config.seed)
+        super().__init__(config, folder, device)
         shape = (torch.from_numpy(codes.projection), torch.from_numpy(codes.scale), config.width, config.condition)
         self.generator = Generator(torch.from_numpy(codes.directions), *shape).to(device)
         self.discriminator = Discriminator(*shape).to(device)
@@ -200,28 +200,10 @@ class Run:
             torch.optim.Adam(network.parameters(), config.rate, betas=(0.0, 0.9))
             for network in (self.generator, self.discriminator)
         ]
-        self.step = 0
-        folder.mkdir(parents=True, exist_ok=True)
-        if (folder / "snapshot.pt").exists():
-            self._resume()
+        self.total = config.steps
+        self.resume()
 
-    def train(self) -> Iterator[dict[str, float]]:
-        """Does the remaining steps; yields the mean terms at every snapshot."""
-        seen: dict[str, list[float]] = defaultdict(list)
-        started = time.perf_counter()
-        while self.step < self.config.steps:
-            for name, value in self._one_step().items():
-                seen[name].append(value)
-            self.step += 1
-            if self.step % self.config.save_every == 0 or self.step == self.config.steps:
-                line = {"step": self.step, "seconds": round(time.perf_counter() - started, 1)}
-                line |= {name: round(float(np.mean(values)), 6) for name, values in seen.items()}
-                started = time.perf_counter()
-                seen.clear()
-                self._save(line)
-                yield line
-
-    def _one_step(self) -> dict[str, float]:
+    def one_step(self) -> dict[str, float]:
         rng = np.random.default_rng([self.config.seed, self.step])
         for optimiser in self.optimisers:
             optimiser.param_groups[0]["lr"] = self.config.rate * (1 - 0.9 * self.step / self.config.steps)
@@ -259,29 +241,20 @@ class Run:
         loss.backward(inputs=list(network.parameters()))
         self.optimisers[which].step()
 
-    def _save(self, line: dict[str, float]) -> None:
-        state = {"config": asdict(self.config), "step": self.step, "generator": self.generator.state_dict(),
-                 "discriminator": self.discriminator.state_dict(),
-                 "optimisers": [o.state_dict() for o in self.optimisers]}  # fmt: skip
-        partial = self.folder / "snapshot.partial"
-        torch.save(state, partial)
-        with (self.folder / "log.jsonl").open("a") as log:
-            log.write(json.dumps(line) + "\n")
-        partial.replace(self.folder / "snapshot.pt")
+    def state(self) -> dict[str, Any]:
+        """See :class:`TrainingRun`."""
+        return {
+            "generator": self.generator.state_dict(),
+            "discriminator": self.discriminator.state_dict(),
+            "optimisers": [o.state_dict() for o in self.optimisers],
+        }
 
-    def _resume(self) -> None:
-        file = self.folder / "snapshot.pt"
-        state = load_safely(file, self.device)
-        try:
-            if state["config"] != asdict(self.config):
-                raise InputError(f"{file} belongs to a run with other settings; choose another --run folder")
-            self.generator.load_state_dict(state["generator"])
-            self.discriminator.load_state_dict(state["discriminator"])
-            for optimiser, values in zip(self.optimisers, state["optimisers"], strict=True):
-                optimiser.load_state_dict(values)
-            self.step = int(state["step"])
-        except (RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{file} is damaged; delete it to start again ({error})") from error
+    def restore(self, state: dict[str, Any]) -> None:
+        """See :class:`TrainingRun`."""
+        self.generator.load_state_dict(state["generator"])
+        self.discriminator.load_state_dict(state["discriminator"])
+        for optimiser, values in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(values)
 
 
 @torch.no_grad()
@@ -333,14 +306,13 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("-o", "--output", type=Path, default=Path("checkpoints/geometry_gan.safetensors"))
     args = p.parse_args(argv)
     config = read_settings(Config, args.config)
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: this machine, or this PyTorch, has no CUDA; use --device cpu")
+    device = choose_device(args.device)
     collection, model = Collection(args.data, args.cache), load_face_model("open")
     kept = [s for s in collection.samples if s.source in RECIPES[args.recipe]]
     held_out = judge_people(kept)
     learned = {s.person for s in kept} - (held_out if config.leave_out else set())
     codes = collect(collection, model, learned)
-    run = Run(config, model, codes, args.run, args.device)
+    run = Run(config, model, codes, args.run, device)
     for line in run.train():
         print(json.dumps(line), flush=True)
     if config.leave_out:

@@ -11,11 +11,9 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import time
-from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from talkedit.data.collection import Collection
+from talkedit.device import choose_device
 from talkedit.errors import InputError
 from talkedit.facemodel.camera import CAMERA, screen_points
 from talkedit.facemodel.lighting import AMBIENT
@@ -36,7 +35,6 @@ from talkedit.reconstruct.network import (
     SMALL_SIZE,
     SMALL_WIDTH,
     ReconstructionNetwork,
-    load_safely,
     save_small,
     small_network,
     to_tensor,
@@ -45,11 +43,10 @@ from talkedit.track.topology import IBUG68, LANDMARKS
 from talkedit.train.crops import Crops, load_crops
 from talkedit.train.face_model import held_out_people
 from talkedit.train.manifest import update_manifest
+from talkedit.train.run import TrainingRun
 from talkedit.train.settings import read_settings
 
 SOURCES = ("faces_open", "london", "mead", "expressive")
-FIXED = ("seed", "width", "batch", "leave_out")
-"""Settings that a run keeps; lengths and rates may change where it is continued."""
 PIXEL = CAMERA.distance / CAMERA.focal
 """Model units that one pixel of the 224-pixel crop spans at the face."""
 
@@ -212,7 +209,7 @@ class Teacher(nn.Module):
         }
 
 
-class Run:
+class Run(TrainingRun):
     """One training run in a folder: ``snapshot.pt`` and ``log.jsonl``.
 
     Args:
@@ -227,8 +224,8 @@ class Run:
     """
 
     def __init__(self, config: Config, model: FaceModel, crops: Crops, folder: Path, device: str = "cpu") -> None:
-        self.config, self.crops, self.folder, self.device = config, crops, folder, device
-        torch.manual_seed(config.seed)
+        super().__init__(config, folder, device)
+        self.crops = crops
         network = small_network(config.width)
         for head, where in zip(network.final_layers, _head_slices(), strict=True):
             head.bias.data = torch.from_numpy(crops.coefficients[:, where].mean(0))
@@ -237,31 +234,12 @@ class Run:
         self.teacher = Teacher(model, crops.coefficients).to(device)
         self.supervision = SelfSupervision(FaceTensors(model), SMALL_SIZE).to(device)
         self.optimiser = torch.optim.AdamW(self.network.parameters(), config.rate, weight_decay=config.decay)
-        self.step = 0
         self.steps_an_epoch = max(len(crops) // config.batch, 1)
         self.taught = config.epochs * self.steps_an_epoch
         self.total = self.taught + config.tune_steps
-        folder.mkdir(parents=True, exist_ok=True)
-        if (folder / "snapshot.pt").exists():
-            self._resume()
+        self.resume()
 
-    def train(self) -> Iterator[dict[str, float]]:
-        """Does the remaining steps; yields the mean terms at every snapshot."""
-        seen: dict[str, list[float]] = defaultdict(list)
-        started = time.perf_counter()
-        while self.step < self.total:
-            for name, value in self._one_step().items():
-                seen[name].append(value)
-            self.step += 1
-            if self.step % self.config.save_every == 0 or self.step == self.total:
-                line = {"step": self.step, "seconds": round(time.perf_counter() - started, 1)}
-                line |= {name: round(float(np.mean(values)), 4) for name, values in seen.items()}
-                started = time.perf_counter()
-                seen.clear()
-                self._save(line)
-                yield line
-
-    def _one_step(self) -> dict[str, float]:
+    def one_step(self) -> dict[str, float]:
         tuning, config = self.step >= self.taught, self.config
         rng = np.random.default_rng([config.seed, self.step])
         batch = self._batch(rng, config.tune_batch if tuning else config.batch)
@@ -296,25 +274,18 @@ class Run:
         rise = min(1.0, (self.step + 1) / (0.05 * self.taught + 1))
         return self.config.rate * rise * max(0.5 * (1 + math.cos(math.pi * self.step / self.taught)), 0.01)
 
-    def _save(self, line: dict[str, float]) -> None:
-        state = {"config": asdict(self.config), "step": self.step, "network": self.network.state_dict()}
-        partial = self.folder / "snapshot.partial"
-        torch.save(state | {"optimiser": self.optimiser.state_dict()}, partial)
-        with (self.folder / "log.jsonl").open("a") as log:
-            log.write(json.dumps(line) + "\n")
-        partial.replace(self.folder / "snapshot.pt")
+    def continues(self, stored: dict[str, Any]) -> bool:
+        """See :class:`TrainingRun`; lengths and rates may change where a run is continued."""
+        return all(stored[name] == getattr(self.config, name) for name in ("seed", "width", "batch", "leave_out"))
 
-    def _resume(self) -> None:
-        file = self.folder / "snapshot.pt"
-        state = load_safely(file, self.device)
-        try:
-            if any(state["config"][name] != getattr(self.config, name) for name in FIXED):
-                raise InputError(f"{file} belongs to a run with other settings; choose another --run folder")
-            self.network.load_state_dict(state["network"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            self.step = int(state["step"])
-        except (RuntimeError, KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{file} is damaged; delete it to start again ({error})") from error
+    def state(self) -> dict[str, Any]:
+        """See :class:`TrainingRun`."""
+        return {"network": self.network.state_dict(), "optimiser": self.optimiser.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """See :class:`TrainingRun`."""
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
 
 
 def _head_slices() -> list[slice]:
@@ -362,13 +333,12 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--manifest", type=Path, default=Path("checkpoints/manifest.json"))
     args = p.parse_args(argv)
     config = Config.read(args.config)
-    if args.device == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device cuda: this machine, or this PyTorch, has no CUDA; use --device cpu")
+    device = choose_device(args.device)
     collection, model = Collection(args.data, args.cache), load_face_model("open")
     crops = load_crops(collection, model, SOURCES, args.crops)
     if config.leave_out:
         crops, _ = split(crops, collection)
-    run = Run(config, model, crops, args.run, args.device)
+    run = Run(config, model, crops, args.run, device)
     for line in run.train():
         print(json.dumps(line), flush=True)
     finish(run.network.cpu(), config, crops, args.output, args.manifest)
