@@ -17,7 +17,7 @@ from typing import NoReturn
 
 import talkedit
 from talkedit.errors import InputError, TalkeditError
-from talkedit.options import DEVICES, GEOMETRIES, PARTS, RECONSTRUCTIONS
+from talkedit.options import DEVICES, GEOMETRIES, PARTS, PHOTOMETRIC, RECONSTRUCTIONS
 
 Progress = Callable[[str, int, "int | None"], None]
 
@@ -132,11 +132,12 @@ def _editing(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=int, default=0, metavar="N", help="seed of everything random (default 0)")
 
 
-def _tracking(group) -> None:
+def _tracking(group, reconstructions: tuple[str, ...] = RECONSTRUCTIONS) -> None:
     group.add_argument("--face", type=_face, default="largest", metavar="largest|N", help="which face to take")
     group.add_argument("--tracker", default="mediapipe", metavar="NAME", help="mediapipe (default) or face-alignment")
-    group.add_argument("--reconstruction", choices=RECONSTRUCTIONS, default="fit", help="coefficients by fitting the "
-                       "landmarks (default), or from the picture by a network")  # fmt: skip
+    group.add_argument("--reconstruction", choices=reconstructions, default="fit", help="coefficients by fitting the "
+                       "landmarks (default) or from the picture by a network; inspect also refines the fit until its "
+                       "rendering looks like the picture (photometric, seconds a frame)")  # fmt: skip
 
 
 def _writing(parser: argparse.ArgumentParser) -> None:
@@ -230,7 +231,7 @@ def _add_inspect(commands) -> None:
     parser.add_argument(
         "--coefficients", metavar="FILE", help="also write identity, expression, texture, pose and light (.npz)"
     )
-    _tracking(parser)
+    _tracking(parser, (*RECONSTRUCTIONS, PHOTOMETRIC))
     _quiet(parser)
     parser.set_defaults(run=_run_inspect)
 

@@ -9,6 +9,8 @@ from talkedit.errors import InputError
 PARTS = ("geometry", "texture")
 DEVICES = ("auto", "cpu", "cuda")
 RECONSTRUCTIONS = ("fit", "network")
+# Exact and slow: for coefficients that are looked at, not for edits, which keep the tracked mesh anyway.
+PHOTOMETRIC = "photometric"
 GEOMETRIES = ("linear", "gan")
 
 
