@@ -54,4 +54,7 @@ PYTORCH3D = Extra(
     "the renderer's backend 'pytorch3d'",
     "pip install --no-build-isolation git+https://github.com/facebookresearch/pytorch3d.git",
 )
-EXTRAS = (FACE_ALIGNMENT, GRADIO, PYTORCH3D)
+TENSORBOARD = Extra(
+    "tensorboard", "tensorboard", "talkedit train --tensorboard", "pip install tensorboard 'protobuf<5'"
+)
+EXTRAS = (FACE_ALIGNMENT, GRADIO, PYTORCH3D, TENSORBOARD)

@@ -142,4 +142,4 @@ def test_optional_packages_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     there = Extra("pytest", "pytest", "tests", "pip install pytest")
     gone = Extra("no-such-package", "no_such_package", "nothing", "pip install no-such-package")
     assert there.version() == pytest.__version__ and gone.version() is None
-    assert [extra.package for extra in EXTRAS] == ["face-alignment", "gradio", "pytorch3d"]
+    assert [extra.package for extra in EXTRAS] == ["face-alignment", "gradio", "pytorch3d", "tensorboard"]

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from talkedit.data.collection import Collection, Sample
+from talkedit.data.open_recipe import held_out_people
 from talkedit.facemodel.align import similarity
 from talkedit.facemodel.control_mesh import SKIRT_RADII, ControlMesh, control_mesh, refine
 from talkedit.facemodel.model import save_open_model
@@ -192,15 +193,6 @@ def shape_errors(model: ShapeModel, points: np.ndarray) -> dict[str, float]:
         "lips_2d_percent": round(float(planar[:, topo.INNER_LIPS].mean()), 3),
         "lids_2d_percent": round(float(planar[:, np.r_[topo.LEFT_EYE, topo.RIGHT_EYE]].mean()), 3),
     }
-
-
-def held_out_people(samples: list[Sample], seed: int = 0) -> set[str]:
-    """The people figures are made on: MEAD W011, every fifth person of london, a tenth of faces_open."""
-    rng = np.random.default_rng(seed)
-    people = sorted({s.person for s in samples if s.source == "faces_open"})
-    chosen = set(rng.choice(people, len(people) // 10, replace=False).tolist())
-    london = sorted({s.person for s in samples if s.source == "london"})
-    return chosen | set(london[::5]) | {"W011"}
 
 
 def layout_uv(mean: np.ndarray, mesh: ControlMesh, refine_op) -> np.ndarray:

@@ -28,7 +28,7 @@ from talkedit.geometry.gan import ID, TARGETS, Discriminator, GanGeometryEditor,
 from talkedit.train.codes import Codes, collect, judge_people
 from talkedit.train.linear import REACH
 from talkedit.train.manifest import update_manifest
-from talkedit.train.run import TrainingRun
+from talkedit.train.run import TrainingRun, add_run_arguments, finish_run
 from talkedit.train.settings import read_settings
 
 RECIPES = {"mead": ("mead",), "open": ("mead", "london", "faces_open")}
@@ -37,7 +37,7 @@ RECIPES = {"mead": ("mead",), "open": ("mead", "london", "faces_open")}
 NOISE = 0.15
 # How much further than the linear editor's the moves go: they hold less that is only some actor's, and show it better.
 # Surprise moves a face most of all as it is, and pays most in identity.
-FURTHER = {name: 1.0 if name == "surprised" else 1.12 for name in EMOTIONS}
+FURTHER = {name: 1.12 for name in EMOTIONS} | {"surprised": 1.05, "angry": 1.06, "sad": 1.3}
 
 
 @dataclass(frozen=True)
@@ -300,9 +300,7 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--data", type=Path, required=True, help="folder of the collection")
     p.add_argument("--recipe", choices=sorted(RECIPES), default="open", help="which of its sources to learn from")
     p.add_argument("--cache", type=Path, default=Path("build/cache"), help="folder for tracked landmarks")
-    p.add_argument("--run", type=Path, default=Path("build/geometry"), help="folder of the run, to continue it")
-    p.add_argument("--config", type=Path, help="JSON file of settings")
-    p.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    add_run_arguments(p, "build/geometry")
     p.add_argument("-o", "--output", type=Path, default=Path("checkpoints/geometry_gan.safetensors"))
     args = p.parse_args(argv)
     config = read_settings(Config, args.config)
@@ -313,8 +311,7 @@ def main(argv: list[str] | None = None) -> int:
     learned = {s.person for s in kept} - (held_out if config.leave_out else set())
     codes = collect(collection, model, learned)
     run = Run(config, model, codes, args.run, device)
-    for line in run.train():
-        print(json.dumps(line), flush=True)
+    finish_run(run, args.tensorboard)
     if config.leave_out:
         print(json.dumps(validate(run, collect(collection, model, held_out, mirror=False))), flush=True)
     args.output.parent.mkdir(parents=True, exist_ok=True)

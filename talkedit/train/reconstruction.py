@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from talkedit.data.collection import Collection
+from talkedit.data.open_recipe import held_out_people
 from talkedit.device import choose_device
 from talkedit.errors import InputError
 from talkedit.facemodel.camera import CAMERA, screen_points
@@ -41,9 +42,8 @@ from talkedit.reconstruct.network import (
 )
 from talkedit.track.topology import IBUG68, LANDMARKS
 from talkedit.train.crops import Crops, load_crops
-from talkedit.train.face_model import held_out_people
 from talkedit.train.manifest import update_manifest
-from talkedit.train.run import TrainingRun
+from talkedit.train.run import TrainingRun, add_run_arguments, finish_run
 from talkedit.train.settings import read_settings
 
 SOURCES = ("faces_open", "london", "mead", "expressive")
@@ -326,9 +326,7 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--data", type=Path, required=True, help="folder of the open recipe's collection")
     p.add_argument("--cache", type=Path, default=Path("build/cache"), help="folder for tracked landmarks")
     p.add_argument("--crops", type=Path, default=Path("build/crops"), help="folder for crops and fitted coefficients")
-    p.add_argument("--run", type=Path, default=Path("build/reconstruction"), help="folder of the run, to continue it")
-    p.add_argument("--config", type=Path, help="JSON file of settings")
-    p.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    add_run_arguments(p, "build/reconstruction")
     p.add_argument("-o", "--output", type=Path, default=Path("checkpoints/reconstruction.safetensors"))
     p.add_argument("--manifest", type=Path, default=Path("checkpoints/manifest.json"))
     args = p.parse_args(argv)
@@ -339,8 +337,7 @@ def main(argv: list[str] | None = None) -> int:
     if config.leave_out:
         crops, _ = split(crops, collection)
     run = Run(config, model, crops, args.run, device)
-    for line in run.train():
-        print(json.dumps(line), flush=True)
+    finish_run(run, args.tensorboard)
     finish(run.network.cpu(), config, crops, args.output, args.manifest)
     return 0
 

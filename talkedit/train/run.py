@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
 from abc import ABC, abstractmethod
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 
 from talkedit.errors import InputError
+from talkedit.extras import TENSORBOARD
 from talkedit.reconstruct.network import load_safely
 
 
@@ -99,3 +101,37 @@ class TrainingRun(ABC):
             self.step = int(state["step"])
         except (RuntimeError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{file} is damaged; delete it to start again ({error})") from error
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, folder: str) -> None:
+    """The options that every training run has; ``folder`` is where it lives unless the user says otherwise."""
+    parser.add_argument("--run", type=Path, default=Path(folder), help="folder of the run, to continue it")
+    parser.add_argument("--config", type=Path, help="JSON file of settings")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--tensorboard", action="store_true", help="also log for TensorBoard, into the run's folder")
+
+
+def finish_run(run: TrainingRun, tensorboard: bool = False) -> None:
+    """Does the remaining steps of a run and prints its log, one JSON object a line.
+
+    Args:
+        run: ready to train.
+        tensorboard: also write the terms as scalars into ``tensorboard`` in the run's folder.
+
+    Raises:
+        InputError: TensorBoard is asked for and not installed.
+    """
+    board = None
+    if tensorboard:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise TENSORBOARD.missing() from error
+        board = SummaryWriter(str(run.folder / "tensorboard"))
+    for line in run.train():
+        print(json.dumps(line), flush=True)
+        if board is not None:
+            for name, value in line.items():
+                if name not in ("step", "seconds"):
+                    board.add_scalar(name, value, int(line["step"]))
+            board.flush()
