@@ -18,6 +18,8 @@ from talkedit.errors import InputError, NoFaceError
 from talkedit.facemodel.load import load_face_model, load_template
 from talkedit.geometry.au import ActionUnits
 from talkedit.geometry.editor import GeometryEditor
+from talkedit.geometry.eyeballs import Eyeballs
+from talkedit.geometry.folds import Unfold
 from talkedit.geometry.gan import TARGETS, neutral_code
 from talkedit.geometry.glasses import GlassesHold
 from talkedit.geometry.openings import Openings, smoothstep
@@ -152,6 +154,7 @@ class ClipEditor:
         self._units = ActionUnits(shape, self._openings, self.editors.geometry.speech)
         self._hold_skull = SkullHold(shape)
         self._hold_glasses = GlassesHold(shape)
+        self._eyeballs, self._unfold = Eyeballs(self.model), Unfold(self.model)
         self._template = UvTemplate(self.model)
         self._store = TrackStore()
         self._speakers: dict[int, Speaker] = {}
@@ -299,6 +302,14 @@ class ClipEditor:
             self._rect(out, warp)[:] = picture
         return out
 
+    def meshes(self, frame: Frame, timeline: Timeline) -> tuple[np.ndarray, np.ndarray] | None:
+        """(V, 3) tracked and edited mesh in pixels of the frame; None where nothing is edited."""
+        controls = self._controls(frame.index, timeline) if self._store.has(frame.index) else np.zeros(1)
+        if np.abs(controls).max() < 1e-4:
+            return None
+        known = self._frame(frame)
+        return known["mesh"], self._target(known, controls)
+
     @staticmethod
     def _rect(picture: np.ndarray, warp) -> np.ndarray:
         h, w = warp.shape
@@ -361,7 +372,9 @@ class ClipEditor:
     def _target(self, known: dict, controls: np.ndarray) -> np.ndarray:
         """(V, 3) edited mesh in the picture: the tracked mesh, and how the edit displaces it."""
         moved = known["pose"].direction_to_picture(self._displacement(known, controls))
-        return known["mesh"] + self.model.displacement @ moved
+        target = known["mesh"] + self.model.displacement @ moved
+        self._eyeballs(known["mesh"], target)
+        return self._unfold(known["mesh"], target)
 
     def _displacement(self, known: dict, controls: np.ndarray) -> np.ndarray:
         """(468, 3) B_exp (β′ − β) and action units, model units, with lips and lids held to the source."""

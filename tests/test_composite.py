@@ -18,7 +18,6 @@ from talkedit.composite.warp import Warp, bounds, build_warp, sample
 from talkedit.editor import load_face_model
 from talkedit.emotions import EMOTIONS, code
 from talkedit.facemodel.model import FaceModel
-from talkedit.facemodel.uv import signed_areas
 from talkedit.geometry.openings import Openings
 from talkedit.mouth.interior import fill_mouth
 
@@ -364,23 +363,3 @@ def test_displacement_grows_with_intensity_and_ends_before_the_skirt_does(emotio
     assert size[-1] > 0.005  # half a millimetre on average over face and surroundings
     outer = slice(468 + 72, 468 + 108)  # the skirt's outer ring
     assert (moved[-1][outer] == 0).all()
-
-
-# -- folds ---------------------------------------------------------------------------------------------------------
-
-
-def folded(emotion: str, opening: float) -> tuple[int, float]:
-    """Visible triangles that the edit turns over, and their share of the face's area."""
-    face, delta = emotion_delta(emotion, opening)
-    before = signed_areas(np.asarray(model().position @ face)[:, :2], model().triangles)
-    after = signed_areas(np.asarray(model().position @ face + model().displacement @ delta)[:, :2], model().triangles)
-    seen = before > 1e-6
-    turned = seen & (after <= 0)
-    return int(turned.sum()), float(before[turned].sum() / before[seen].sum())
-
-
-@pytest.mark.parametrize("emotion", EMOTIONS)
-def test_folds_cover_next_to_nothing(emotion: str) -> None:
-    for opening in (0.0, 0.04, 0.1, 0.2):
-        count, share = folded(emotion, opening)
-        assert count < 700 and share < 0.006
