@@ -11,6 +11,7 @@ from talkedit.errors import InputError
 from talkedit.facemodel.load import load_face_model
 from talkedit.geometry.gan import ID, TARGETS
 from talkedit.train.codes import collect, judge_people
+from talkedit.train.linear import APART, keep_apart
 
 FRAMES = 24
 
@@ -120,3 +121,20 @@ def test_actors_of_a_few_clips_and_part_of_the_crowd_judge():
     share = len([p for p in judges if p.startswith("open_")]) / 400
     assert 0.3 <= share <= 0.45
     assert judges == judge_people([*full, *few, *crowd])
+
+
+def test_sad_is_kept_apart_from_angry(model):
+    """As long as before, closer to what anger is not, and nothing else is touched."""
+    basis = model.at_landmarks(model.exp_basis).reshape(-1, 64)
+    directions = np.random.default_rng(5).normal(size=(2, len(EMOTIONS), 64)).astype(np.float32)
+    sad, angry = EMOTIONS.index("sad"), EMOTIONS.index("angry")
+    directions[:, sad] += directions[:, angry]
+    out = keep_apart(directions, model)
+    for before, after in zip(directions, out, strict=True):
+        (was, now), anger = (basis @ before[sad], basis @ after[sad]), basis @ before[angry]
+        np.testing.assert_allclose(np.linalg.norm(now), np.linalg.norm(was), rtol=1e-4)
+        # What is left of the common part, but for the length that was made up: 1 - APART[2] of it.
+        scale = np.linalg.norm(was) / np.linalg.norm(was - APART[2] * (was @ anger) / (anger @ anger) * anger)
+        np.testing.assert_allclose(now @ anger, (1 - APART[2]) * (was @ anger) * scale, rtol=1e-3)
+    rest = [j for j in range(len(EMOTIONS)) if j != sad]
+    np.testing.assert_array_equal(out[:, rest], directions[:, rest])

@@ -36,8 +36,8 @@ RECIPES = {"mead": ("mead",), "open": ("mead", "london", "faces_open")}
 # Coefficients get this much noise, in units of their spread: thousands of faces are few for 144 numbers.
 NOISE = 0.15
 # How much further than the linear editor's the moves go: they hold less that is only some actor's, and show it better.
-# Surprise moves a face most of all as it is, and pays most in identity.
-FURTHER = {name: 1.12 for name in EMOTIONS} | {"surprised": 1.05, "angry": 1.06, "sad": 1.3}
+# Surprise and anger pay most in identity.
+FURTHER = {name: 1.12 for name in EMOTIONS} | {"surprised": 1.05, "angry": 1.06}
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,8 @@ FEW = 0.6
 # How much of shape and of texture to keep where they do not carry the look equally: three actors agree on the folds
 # of a sad face but not on its shape, and fear comes with the way each of them holds the head.
 BALANCE = {"sad": (0.8, 1.35), "fear": (0.75, 1.0), "surprised": (1.0, 1.3), "disgusted": (0.75, 1.25)}
+# Two frowns: this share of what sad has in common with angry is taken out of it, the rest made up for in length.
+APART = ("sad", "angry", 0.4)
 # One-sided by nature: never mirrored.
 ONE_SIDED = ("contempt",)
 FEATURE_SIZE = 32
@@ -266,7 +268,20 @@ def geometry_editor(groups: dict, people: list[str], model: FaceModel) -> Linear
             mixed = strength * (OWN * d + (1 - OWN) * pooled)
             directions[n, j] = fitter.expression(mean + mixed.astype(np.float32)) - zero
             opening[n, j] = OWN * g + (1 - OWN) * gap
-    return LinearGeometryEditor(directions, opening, speech)
+    return LinearGeometryEditor(keep_apart(directions, model), opening, speech)
+
+
+def keep_apart(directions: np.ndarray, model: FaceModel) -> np.ndarray:
+    """(N, 7, 64) directions with ``APART`` done to them; lengths and angles are those of the moved landmarks."""
+    basis = model.at_landmarks(model.exp_basis).reshape(-1, directions.shape[2])
+    gram = basis.T @ basis
+    one, other = EMOTIONS.index(APART[0]), EMOTIONS.index(APART[1])
+    out = directions.copy()
+    for own, changed in zip(directions, out, strict=True):
+        d, e = own[one], own[other]
+        rest = d - APART[2] * (d @ gram @ e) / (e @ gram @ e) * e
+        changed[one] = rest * np.sqrt((d @ gram @ d) / (rest @ gram @ rest))
+    return out
 
 
 def texture_directions(groups: dict, people: list[str], model: FaceModel, template: UvTemplate) -> np.ndarray:
