@@ -87,7 +87,7 @@ def build_warp(
 
 
 def sample(frame: np.ndarray, warp: Warp) -> np.ndarray:
-    """(h, w, 3) uint8: the frame sampled through the warp (Lanczos; exact where nothing moves).
+    """(h, w, 3) uint8: the frame sampled through the warp (bicubic; exact where nothing moves).
 
     Where the edit squeezes skin strongly (a fold under a lowered brow) the source is softened first, or what is finer
     than a pixel there would flicker.
@@ -99,7 +99,7 @@ def sample(frame: np.ndarray, warp: Warp) -> np.ndarray:
     if rect is None:
         return out
     x, y = cv2.split(warp.source[rect])
-    out[rect] = cv2.remap(frame, x, y, cv2.INTER_LANCZOS4, borderMode=cv2.BORDER_REPLICATE)
+    out[rect] = cv2.remap(frame, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     for low, high, sigma in SQUEEZES:
         _soften(out, frame, warp, step, (low, high), sigma, int(reach))
     return out
