@@ -44,6 +44,9 @@ FEW = 0.6
 # How much of shape and of texture to keep where they do not carry the look equally: three actors agree on the folds
 # of a sad face but not on its shape, and fear comes with the way each of them holds the head.
 BALANCE = {"sad": (0.8, 1.35), "fear": (0.75, 1.0), "surprised": (1.0, 1.3), "disgusted": (0.75, 1.25)}
+# Actors speak up: their lips open further in every emotion. Where the look does not need it, an edit takes over only
+# this much of it, as what opens beyond the source shows a mouth that nobody has filmed.
+OPENED = {name: 1.0 if name in ("surprised", "fear") else 0.4 for name in EMOTIONS}
 # Two frowns: this share of what sad has in common with angry is taken out of it, the rest made up for in length.
 APART = ("sad", "angry", 0.4)
 # One-sided by nature: never mirrored.
@@ -267,7 +270,7 @@ def geometry_editor(groups: dict, people: list[str], model: FaceModel) -> Linear
             d, g = own.get(p, (pooled, gap))
             mixed = strength * (OWN * d + (1 - OWN) * pooled)
             directions[n, j] = fitter.expression(mean + mixed.astype(np.float32)) - zero
-            opening[n, j] = OWN * g + (1 - OWN) * gap
+            opening[n, j] = OPENED[emotion] * (OWN * g + (1 - OWN) * gap)
     return LinearGeometryEditor(keep_apart(directions, model), opening, speech)
 
 
