@@ -9,6 +9,7 @@ import numpy as np
 
 from talkedit import resources
 from talkedit.checkpoint import load_gan, load_linear
+from talkedit.composite.occlusion import Hidden
 from talkedit.composite.shade import multiply_ratio
 from talkedit.composite.softness import CRISP, keep_softness, source_blur
 from talkedit.composite.warp import build_warp, sample
@@ -36,6 +37,7 @@ from talkedit.texture.editor import PersonClassifier, contrast_gain, detail_of
 from talkedit.texture.glasses import glasses_score
 from talkedit.texture.uv_map import LUMINANCE, UvTemplate
 from talkedit.track import make_tracker
+from talkedit.track.hands import HandWatch
 from talkedit.track.measures import eye_distance
 from talkedit.track.steady import steady
 from talkedit.track.store import TrackStore
@@ -49,6 +51,8 @@ LOOK_EVERY = 12
 PARTS_LIPS = {"surprised": 0.6, "fear": 0.3}
 PAUSE_SECONDS = 0.8
 STEADY_HALF = 2
+# Frames before and after a hand's own over which it already, or still, holds back the edit.
+HAND_HALF = 3
 # Scores of bare faces, and of faces that surely wear glasses.
 GLASSES = (0.10, 0.20)
 # So many frames of a shot at most are kept to find the speaker's neutral look among.
@@ -147,6 +151,7 @@ class ClipEditor:
         self._device = choose_device(options.device)
         self._expressions = self.model.at_landmarks(self.model.exp_basis)
         self._tracker = make_tracker(options.tracker, face=options.face, device=self._device)
+        self._hands = HandWatch()
         self._fitter = Fitter(self.model)
         network = options.reconstruction == "network"
         self._read = load_reconstructor(options.face_model, self._device) if network else None
@@ -174,6 +179,8 @@ class ClipEditor:
         """Tracks one frame and adds it to what is known of the speaker."""
         with self.clock("track"):
             track = self._tracker(frame)
+            if track is not None:
+                self._hands.see(frame, track.landmarks)
         if self._last_time is not None and frame.time > self._last_time and len(self._interval) < 500:
             self._interval.append(frame.time - self._last_time)
         self._last_time = frame.time
@@ -232,6 +239,7 @@ class ClipEditor:
         close = getattr(self._tracker, "close", None)
         if close is not None:
             close()
+        self._hands.close()
         if not self._speakers:
             if getattr(self._tracker, "too_small", 0):
                 raise NoFaceError("the face is too small to edit (it must be at least 40 pixels wide)")
@@ -298,6 +306,8 @@ class ClipEditor:
         with self.clock("composite"):
             if geometry:
                 keep_softness(picture, warp, known["speaker"].blur)
+            if known["hidden"] is not None:
+                known["hidden"].restore(picture, self._rect(frame.rgb, warp), warp.x0, warp.y0)
             out = frame.rgb.copy()
             self._rect(out, warp)[:] = picture
         return out
@@ -358,8 +368,18 @@ class ClipEditor:
                 "mesh": self.model.position @ landmarks[:468],
                 "eye": eye_distance(landmarks),
             }
+            known["hidden"] = self._hidden(index, known["mesh"], known["eye"])
         self._last_frame = (index, known)
         return known
+
+    def _hidden(self, index: int, mesh: np.ndarray, eye: float) -> Hidden | None:
+        """What hides the face in this frame, None if nothing does."""
+        around = range(index - HAND_HALF, index + HAND_HALF + 1)
+        hands = [self._hands.at(i) if self._store.same_shot(index, i) else None for i in around]
+        if all(found is None for found in hands):
+            return None
+        hidden = Hidden(mesh, hands, eye)
+        return hidden if hidden.any else None
 
     def _pause(self, index: int) -> float:
         """0..1: the speaker is silent around this frame, smooth over time."""
@@ -372,7 +392,10 @@ class ClipEditor:
     def _target(self, known: dict, controls: np.ndarray) -> np.ndarray:
         """(V, 3) edited mesh in the picture: the tracked mesh, and how the edit displaces it."""
         moved = known["pose"].direction_to_picture(self._displacement(known, controls))
-        target = known["mesh"] + self.model.displacement @ moved
+        change = self.model.displacement @ moved
+        if known["hidden"] is not None:
+            change *= known["hidden"].free(known["mesh"])
+        target = known["mesh"] + change
         self._eyeballs(known["mesh"], target)
         return self._unfold(known["mesh"], target)
 

@@ -52,6 +52,18 @@ def _solutions():
     return mediapipe.solutions
 
 
+def hand_model():
+    """Mediapipe's small hand model, which follows up to two hands from picture to picture.
+
+    Raises:
+        InputError: mediapipe is missing.
+    """
+    with _silence():
+        return _solutions().hands.Hands(
+            max_num_hands=2, model_complexity=0, min_detection_confidence=0.5, min_tracking_confidence=0.5
+        )
+
+
 Window = tuple[int, int, int, int]
 # Faces narrower than this share of the frame's shorter side are tracked in an enlarged window of their own.
 FAR_SHARE = 0.22
