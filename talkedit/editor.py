@@ -26,7 +26,11 @@ from talkedit.geometry.glasses import GlassesHold
 from talkedit.geometry.openings import Openings, smoothstep
 from talkedit.geometry.skull import SkullHold
 from talkedit.geometry.transfer import shape_in_frame, transfer
+from talkedit.mouth.completion import Completion, load_completion
+from talkedit.mouth.grid import Rows
 from talkedit.mouth.interior import fill_mouth
+from talkedit.mouth.invention import OPENED, invent
+from talkedit.mouth.memory import MouthMemory
 from talkedit.options import EditOptions
 from talkedit.reconstruct.fit import Fitter
 from talkedit.reconstruct.network import load_reconstructor
@@ -77,10 +81,13 @@ class Speaker:
         texture_gain: how strongly wrinkles show in this shot.
         blur: how soft this shot is, pixels.
         glasses: 0..1, the speaker wears glasses.
+        mouths: of this shot, those that show most teeth, until it is over.
+        teeth: the speaker's rows of teeth, where they were seen.
     """
 
     fitter: Fitter
     people: np.ndarray
+    mouths: MouthMemory | None
     lids: list[tuple[float, float]] = field(default_factory=list)
     features: list[np.ndarray] = field(default_factory=list)
     contrast: list[float] = field(default_factory=list)
@@ -96,6 +103,7 @@ class Speaker:
     texture_gain: float = 1.0
     blur: float = CRISP
     glasses: float = 0.0
+    teeth: Rows | None = None
 
     def solve(self, classify: PersonClassifier | None) -> None:
         """Turns the sums into identity, reference, people and gain, and lets the samples go."""
@@ -155,6 +163,7 @@ class ClipEditor:
         self._fitter = Fitter(self.model)
         network = options.reconstruction == "network"
         self._read = load_reconstructor(options.face_model, self._device) if network else None
+        self._completion: Completion | None = None
         self._openings = Openings(shape)
         self._units = ActionUnits(shape, self._openings, self.editors.geometry.speech)
         self._hold_skull = SkullHold(shape)
@@ -205,9 +214,16 @@ class ClipEditor:
         shot = self._store.shot(frame.index)
         if shot not in self._speakers:
             equal = np.full(len(self.editors.people), 1 / len(self.editors.people), np.float32)
-            self._speakers[shot] = Speaker(self._fitter.fresh(), equal)
+            for earlier in self._speakers.values():
+                self._find_teeth(earlier)
+            wanted = self.options.teeth and self.options.only != "texture"
+            mouths = MouthMemory(self._mean) if wanted else None
+            self._speakers[shot] = Speaker(self._fitter.fresh(), equal, mouths)
         speaker = self._speakers[shot]
-        points = find_pose(track.landmarks, self._mean).to_model(track.landmarks[:468])
+        pose = find_pose(track.landmarks, self._mean)
+        points = pose.to_model(track.landmarks[:468])
+        if speaker.mouths is not None:
+            speaker.mouths.observe(frame.rgb, track.landmarks, pose, track.yaw)
         # Frontal frames with a nearly closed mouth say most about the neutral face.
         speaker.fitter.observe(points, fade / (1 + 8 * track.mouth_open))
         if speaker.frames % speaker.look_every == 0:
@@ -249,6 +265,7 @@ class ClipEditor:
         with self.clock("reconstruct"):
             classify = self.editors.classifier if self.options.classifier else None
             for speaker in self._speakers.values():
+                self._find_teeth(speaker)
                 speaker.solve(classify)
         if self._most_faces > 1:
             self.notes.append(
@@ -259,6 +276,22 @@ class ClipEditor:
         self._fade_half = half_width(fps, 4)
         self._pause_half = max(1, round(PAUSE_SECONDS * fps))
         self._parts = np.array([PARTS_LIPS.get(e, 0.0) for e in EMOTIONS], np.float32)
+
+    def _find_teeth(self, speaker: Speaker) -> None:
+        """Ends the memory of a shot: the speaker's rows of teeth, or invented ones."""
+        mouths, speaker.mouths = speaker.mouths, None
+        if mouths is None:
+            return
+        if mouths.lacks_teeth() and mouths.still is not None:
+            if self._completion is None:
+                self._completion = load_completion(resources.find("checkpoints", "teeth.safetensors"))
+            eye = np.linalg.norm(self._mean[33] - self._mean[263])
+            made = invent(
+                self._completion, mouths.still, self.model, self.editors.geometry.speech * np.float32(OPENED * eye)
+            )
+            if made is not None:
+                mouths.observe(*made, mouths.still.pose, 0.0)
+        speaker.teeth = mouths.solve()
 
     def metrics(self) -> dict:
         """What the report says about the speaker of the longest shot."""
@@ -302,7 +335,9 @@ class ClipEditor:
         if geometry and self.options.teeth:
             with self.clock("mouth"):
                 loops = (known["mesh"][self._loop, :2], target[self._loop, :2])
-                fill_mouth(picture, frame.rgb, warp, *loops, known["eye"], known["speaker"].blur)
+                teeth = known["speaker"].teeth
+                behind = teeth.placed(known["pose"], known["points"]) if teeth else (None, None)
+                fill_mouth(picture, frame.rgb, warp, *loops, known["eye"], known["speaker"].blur, behind)
         with self.clock("composite"):
             if geometry:
                 keep_softness(picture, warp, known["speaker"].blur)

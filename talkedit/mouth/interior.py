@@ -12,37 +12,33 @@ import numpy as np
 
 from talkedit.composite.softness import CRISP
 from talkedit.composite.warp import Warp
+from talkedit.facemodel.align import similarity
 from talkedit.geometry.openings import smoothstep
+from talkedit.mouth.alignment import polygon
+from talkedit.mouth.rows import MIDDLE, SURE, Row, beside_lips, depth, gap_of, row_end, skin_around, split, toothness
 
 # Cavity colour as a share of the lips' mean colour where the source shows no cavity of its own.
-CAVITY_SHARE = np.float32([0.34, 0.24, 0.24])
+CAVITY_SHARE = np.float32([0.24, 0.18, 0.18])
 RIM = 0.012  # lips around the source's mouth that come along with its inside, over the eye distance
 # Within this share of the eye distance from a lip, a row gives up its own width and moves as the lip does: what shows
 # there is lip or gum, and a row that slid along the lip would bare the cavity between the two.
 LIP_HOLD = 0.05
 # Over which gaps of the source's lips, in eye distances, its mouth shows more and more. Below, they are closed.
 OPEN = (0.01, 0.025)
+SHOWS_TEETH = (0.015, 0.04)  # the same for hidden teeth: in a narrower gap all is shadow
 LIP_EDGE = 0.011  # softness of the inner edge of lips that were closed, over the eye distance
+LIP_MIDDLE = 0.5  # share of a lip, about, that hidden teeth move with
+LIP_KEEPS = 0.025  # width of what belongs to a lip, not to the other lip's row, over the eye distance
 SEAM = 0.7  # the same where the mouth showed, in pixels: its own rim already makes the edge
-_UPPER = slice(3, 8)  # the middle of the upper inner lip in the loop's order (corner, upper lip, corner, lower lip)
-_LOWER = slice(13, 18)
 # Whole lips with both corners, from the same corner on.
 _UPPER_LIP = np.arange(0, 11)
 _LOWER_LIP = np.r_[0, np.arange(19, 9, -1)]
 # How much of a mouth's widening its inside takes part in: cheeks stretch, teeth do not.
 WIDENING = 0.5
-
-
-def _polygon(points: np.ndarray, shape: tuple[int, int], grow: float = 0.0) -> np.ndarray:
-    """(h, w) float32 0..1 anti-aliased mask of a closed (N, 2) polygon, grown or shrunk by some pixels."""
-    mask = np.zeros(shape, np.uint8)
-    cv2.fillPoly(mask, [np.round(points * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
-    out = mask.astype(np.float32) / 255
-    if grow:
-        size = max(1, round(abs(grow)))
-        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * size + 1, 2 * size + 1))
-        out = cv2.dilate(out, kernel) if grow > 0 else cv2.erode(out, kernel)
-    return out
+GAIN = (0.6, 1.1)  # how far remembered teeth are made darker or lighter
+SHADOW = (0.45, 0.8)  # own pixels this much darker than remembered teeth are the lips' shadow on them
+LOWER_SHOWS = (0.002, 0.008)  # area of lower teeth that the source shows, in squared eye distances
+OVERLAP = 0.003  # area of teeth, in squared eye distances, that tells as much about their light as the skin does
 
 
 def fill_mouth(
@@ -53,6 +49,7 @@ def fill_mouth(
     target: np.ndarray,
     eye: float,
     blur: float = CRISP,
+    behind: tuple[Row | None, Row | None] = (None, None),
 ) -> None:
     """Paints the mouth's inside into the warped rectangle, in place.
 
@@ -64,6 +61,7 @@ def fill_mouth(
         target: (20, 2) the same loop after the edit.
         eye: outer-eye distance in pixels, the scale of everything.
         blur: of the source, pixels; no painted edge is sharper.
+        behind: upper and lower row of teeth, what the source's lips may hide of them.
     """
     pad = 4 + round(3 * LIP_EDGE * eye)
     both = np.concatenate([source, target])
@@ -77,10 +75,10 @@ def fill_mouth(
     shape = hole.shape
     corner = np.array([x0, y0], np.float32)
     t_loop, s_loop = target - corner, source - corner
-    inside = _polygon(t_loop, shape, grow=1.0) * hole
+    inside = polygon(t_loop, shape, grow=1.0) * hole
     if not inside.any():
         return
-    gap = np.linalg.norm(source[_UPPER].mean(0) - source[_LOWER][::-1].mean(0))
+    gap = gap_of(source)
     moved = np.abs(target - source).max()
     if moved < 0.25:
         return  # the source's own pixels are already right
@@ -88,36 +86,95 @@ def fill_mouth(
     gx, gy = np.meshgrid(np.arange(x0, x1, dtype=np.float32), np.arange(y0, y1, dtype=np.float32))
     # The lips' inner rim comes along, so that they go on into the mouth without an edge.
     shows = smoothstep(gap / eye, *OPEN)
-    known = _polygon(s_loop, shape, grow=max(1.0, RIM * eye)) * np.float32(shows)
-    s_depth = _depth(gx - corner[0], gy - corner[1], s_loop)
-    split = _split(frame[y0:y1, x0:x1], known, s_depth)
+    known = polygon(s_loop, shape, grow=max(1.0, RIM * eye)) * np.float32(shows)
+    s_depth = depth(gx - corner[0], gy - corner[1], s_loop)
+    upper_row, lower_row = behind
+    area = frame[y0:y1, x0:x1]
+    grey = area.astype(np.float32).mean(2)
+    end = None
+    clear = polygon(s_loop, shape, -1.0)
+    if upper_row is not None and shows > 0:
+        upper_row = upper_row.registered(grey, clear, gx, gy, eye)
+        end = row_end(upper_row.sample(gx, gy)[1], s_depth, np.abs(gx - source[:, 0].mean()) < MIDDLE * eye)
+    edge_at = split(area, known, s_depth, end, SURE * eye / max(gap, 1.0))
     feather = max(blur, 0.008 * eye)
     soft = max(0.08, 1.5 * feather / max(gap, 1.0))
     # A row of teeth belongs to one jaw: what lies above the mouth's dark line is the upper's, the rest the lower's.
-    is_lower = np.clip((s_depth - split) / soft + 0.5, 0, 1)
+    is_lower = np.clip((s_depth - edge_at) / soft + 0.5, 0, 1)
+    # In the corners of a smile the lips' rims reach beyond that line; they stay with their lips.
+    by_upper, by_lower = beside_lips(gx - corner[0], gy - corner[1], s_loop, LIP_KEEPS * eye)
+    is_lower = is_lower + (1 - is_lower) * by_lower * (1 - by_upper)
+    is_lower = is_lower * (1 - by_upper * (1 - by_lower))
+    if lower_row is not None and shows > 0:
+        lower_row = lower_row.registered(grey, clear * is_lower, gx, gy, eye)
     known = cv2.GaussianBlur(known, (0, 0), feather)
 
     cavity = _cavity_colour(frame, source, known, (x0, y0))
+    # Lips and teeth shade the cavity: darkest under the upper row, lighter where the tongue lies.
+    t_depth = depth(gx - corner[0], gy - corner[1], t_loop)
+    mouth = cavity * (0.55 + 0.45 * smoothstep(t_depth, 0.1, 0.8))[..., None]
+    light = skin_around(frame, source)
     layers = []
-    for lip, mine in ((_UPPER_LIP, 1 - is_lower), (_LOWER_LIP, is_lower)):
+    for lip, mine, row in ((_UPPER_LIP, 1 - is_lower, upper_row), (_LOWER_LIP, is_lower, lower_row)):
         shift = _row_shift(gx, gy, source[lip], target[lip], LIP_HOLD * eye)
         moved_x, moved_y = gx - shift[0], gy - shift[1]
         colour = cv2.remap(frame, moved_x, moved_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         seen = cv2.remap(known * mine, moved_x - corner[0], moved_y - corner[1], cv2.INTER_LINEAR)
-        layers.append((colour.astype(np.float32), seen[..., None]))
-
-    (upper, u_seen), (lower, l_seen) = layers
-    depth = _depth(gx - corner[0], gy - corner[1], t_loop)
-    total = u_seen + l_seen
-    shown = (upper * u_seen + lower * l_seen) / np.maximum(total, 1e-4)
-    share = np.clip(total * 1.3, 0, 1)
-    # The lips shade the cavity: darker right under the upper lip than in its middle.
-    shade = 0.8 + 0.2 * np.clip(depth * 2, 0, 1)[..., None]
-    mouth = shown * share + cavity * shade * (1 - share)
+        hidden = None if row is None else row.sample(*_rigidly_back(gx, gy, source[lip], target[lip]))
+        layers.append(_uncover(colour.astype(np.float32), seen, hidden, row, light, eye))
+    # Lower teeth that show end where they end: nothing more of them is hidden behind the lip that moves with them.
+    low, low_seen, *_ = layers[1]
+    shown = float((low_seen * toothness(low, light)).sum()) / eye**2
+    layers[1] = (*layers[1][:3], layers[1][3] * np.float32(1 - smoothstep(shown, *LOWER_SHOWS)))
+    opened = np.float32(smoothstep(gap_of(target) / eye, *SHOWS_TEETH))
+    for _, _, hidden, teeth in reversed(layers):  # the upper row lies before the lower
+        mouth += (hidden - mouth) * (opened * teeth)[..., None]
+    (upper, u_seen, *_), (lower, l_seen, *_) = layers
+    total = (u_seen + l_seen)[..., None]
+    shown = (upper * u_seen[..., None] + lower * l_seen[..., None]) / np.maximum(total, 1e-4)
+    mouth += (shown - mouth) * np.clip(total * 1.3, 0, 1)
     edge = max(blur, shows * SEAM + (1 - shows) * LIP_EDGE * eye)
     alpha = np.minimum((1 + shows) * cv2.GaussianBlur(inside, (0, 0), edge), 1)[..., None]
-    area = _close(picture[rect], inside, 2 * edge)
-    picture[rect] = np.clip(area + (mouth - area) * alpha + 0.5, 0, 255).astype(np.uint8)
+    lips = _close(picture[rect], inside, 2 * edge)
+    picture[rect] = np.clip(lips + (mouth - lips) * alpha + 0.5, 0, 255).astype(np.uint8)
+
+
+def _uncover(
+    own: np.ndarray,
+    seen: np.ndarray,
+    hidden: tuple[np.ndarray, np.ndarray] | None,
+    row: Row | None,
+    light: np.ndarray,
+    eye: float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What one row shows of itself, and what it hid.
+
+    Args:
+        own: (h, w, 3) float32, the source's own pixels.
+        seen: (h, w) 0..1, where they are of this row.
+        hidden: (h, w, 3) remembered colours and (h, w) how far they are teeth.
+        row: where these come from; None where there are none.
+        light: (3,) colour of the skin around the mouth.
+        eye: outer-eye distance, pixels.
+
+    Returns:
+        own; seen, less where the source shows only the shadow that its lips throw on teeth; the remembered colours in
+        this frame's light; how far they are teeth.
+    """
+    if row is None:
+        return own, seen, own, np.zeros_like(seen)
+    colour, teeth = hidden
+    # The skin tells how bright the light is, not its colour: that is also make-up's and shadow's.
+    lit = colour * np.clip(light.mean() / row.light.mean(), *GAIN)
+    # Compared over a width of teeth, so that the lines between them do not count as shadow.
+    mine, other = (cv2.GaussianBlur(v.mean(2), (0, 0), 0.02 * eye) for v in (own, lit))
+    bright = smoothstep(mine / np.maximum(other, 1), *SHADOW)
+    # What both show tells more about the light between the lips than skin does.
+    both = seen * bright * teeth * toothness(own, light)
+    trust = OVERLAP * eye**2 * float(lit[teeth > 0.5].mean()) if (teeth > 0.5).any() else 1.0
+    mine, other = (float((both * v.mean(2)).sum()) for v in (own, lit))
+    lit = np.minimum(lit * np.clip((mine + trust) / (other + trust), *GAIN), 255)
+    return own, seen * (1 - teeth * (1 - bright)), lit, teeth
 
 
 def _close(area: np.ndarray, hole: np.ndarray, sigma: float) -> np.ndarray:
@@ -129,6 +186,24 @@ def _close(area: np.ndarray, hole: np.ndarray, sigma: float) -> np.ndarray:
     near = cv2.GaussianBlur(lips, (0, 0), sigma)[..., None]
     spread = cv2.GaussianBlur(area * lips[..., None], (0, 0), sigma) / np.maximum(near, 1e-3)
     return area + (spread - area) * hole[..., None]
+
+
+def _rigidly_back(
+    x: np.ndarray, y: np.ndarray, source: np.ndarray, target: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(h, w) where places of the edited frame lay in the source, for teeth: shifted and turned as the lip's middle is.
+
+    Args:
+        x, y: (h, w) pixel positions in the edited frame.
+        source, target: (11, 2) one inner lip from corner to corner, before and after the edit.
+    """
+    weights = np.exp(-0.5 * (np.linspace(-1, 1, len(source)) / LIP_MIDDLE) ** 2)
+    _, turn, _ = similarity(target, source, weights)
+    share = (weights / weights.sum())[:, None]
+    t, s = (share * target).sum(0), (share * source).sum(0)
+    back_x = (x - t[0]) * turn[0, 0] + (y - t[1]) * turn[1, 0] + s[0]
+    back_y = (x - t[0]) * turn[0, 1] + (y - t[1]) * turn[1, 1] + s[1]
+    return back_x.astype(np.float32), back_y.astype(np.float32)
 
 
 def _row_shift(
@@ -155,32 +230,6 @@ def _row_shift(
     a = along.mean() + taken * (a - along.mean())
     shift_x, shift_y = a * axis[0] + o * across[0], a * axis[1] + o * across[1]
     return shift_x.astype(np.float32), shift_y.astype(np.float32)
-
-
-def _depth(x: np.ndarray, y: np.ndarray, loop: np.ndarray) -> np.ndarray:
-    """Position between the lips: 0 at the upper inner lip's middle, 1 at the lower's."""
-    upper, lower = loop[_UPPER].mean(0), loop[_LOWER].mean(0)
-    axis = lower - upper
-    length = max(float(np.linalg.norm(axis)), 1.0)
-    axis = axis / length
-    return (((x - upper[0]) * axis[0] + (y - upper[1]) * axis[1]) / length).astype(np.float32)
-
-
-def _split(area: np.ndarray, known: np.ndarray, depth: np.ndarray) -> float:
-    """Depth of the dark line between the rows of teeth; late where all is bright, as upper teeth show most.
-
-    A soft minimum of the brightness over depth, so that it does not jump from frame to frame.
-    """
-    inside = known > 0.5
-    if inside.sum() < 12:
-        return 0.5
-    level = area[inside].astype(np.float32).mean(1)
-    bins = np.linspace(0.15, 0.95, 9)
-    near = np.exp(-0.5 * ((depth[inside][:, None] - bins) / 0.08) ** 2)
-    profile = (near * level[:, None]).sum(0) / np.maximum(near.sum(0), 1e-3)
-    contrast = profile / max(float(profile.max()), 1.0)
-    weight = np.exp(-8 * contrast) * np.linspace(0.5, 1.5, len(bins))
-    return float((weight * bins).sum() / weight.sum())
 
 
 def _cavity_colour(frame: np.ndarray, source: np.ndarray, known: np.ndarray, origin: tuple[int, int]) -> np.ndarray:

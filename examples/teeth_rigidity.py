@@ -1,0 +1,97 @@
+"""How rigidly teeth move in edited clips, beside their sources (docs/results.md).
+
+    python examples/teeth_rigidity.py --emotions happy,surprised ../shared/data/talking/*.mp4
+
+Optical flow (DIS) from frame to frame, read where teeth show, is fitted by a similarity; the residual is what the flow
+says beyond it. Frames are scaled to 512 pixels on the shorter side first. The flow's own noise is in every number.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from talkedit.editor import ClipEditor
+from talkedit.emotions import Timeline
+from talkedit.facemodel.align import similarity
+from talkedit.mouth.alignment import polygon
+from talkedit.mouth.rows import skin_around, toothness
+from talkedit.options import EditOptions
+from talkedit.report import StageClock
+from talkedit.track.facemesh import FaceMesh
+from talkedit.track.topology import INNER_LIPS
+from talkedit.video.reader import read_frames
+
+SIDE = 512
+FEWEST = 150  # pixels of teeth that a pair of frames must show
+
+
+def teeth_mask(picture: np.ndarray, loop: np.ndarray) -> np.ndarray:
+    """(h, w) bool, where (h, w, 3) uint8 shows teeth inside the (20, 2) inner lips, away from their edges."""
+    inside = polygon(loop, picture.shape[:2], -2)
+    teeth = (inside * toothness(picture, skin_around(picture, loop)) > 0.5).astype(np.uint8)
+    return cv2.erode(cv2.morphologyEx(teeth, cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8)), np.ones((3, 3))) > 0
+
+
+def residual(before: np.ndarray, after: np.ndarray, teeth: np.ndarray, flow: cv2.DISOpticalFlow) -> float:
+    """Mean distance, pixels, of the flow between two grey pictures to its best similarity, where teeth are."""
+    y, x = np.nonzero(teeth)
+    moved = flow.calc(before, after, None)[y, x]
+    points = np.stack([x, y], 1).astype(np.float64)
+    scale, rotation, shift = similarity(points, points + moved)
+    return float(np.linalg.norm(scale * points @ rotation + shift - points - moved, axis=1).mean())
+
+
+def measure(pictures: Iterable[np.ndarray]) -> list[float]:
+    """The residual of every pair of consecutive pictures whose first shows enough teeth."""
+    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    mesh, out, last = FaceMesh(max_faces=1), [], None
+    for picture in pictures:
+        scale = SIDE / min(picture.shape[:2])
+        how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=how)
+        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        faces = mesh(picture)
+        if last is not None and last[1].sum() >= FEWEST:
+            out.append(residual(last[0], grey, last[1], flow))
+        last = (grey, teeth_mask(picture, faces[0][INNER_LIPS, :2])) if faces else None
+    mesh.close()
+    return out
+
+
+def edited(path: Path, emotion: str, count: int, options: EditOptions) -> Iterator[np.ndarray]:
+    """The first frames of a clip, edited."""
+    editor = ClipEditor(options, StageClock())
+    for frame in read_frames(path):
+        if frame.index < count:
+            editor.observe(frame)
+    editor.solve()
+    for frame in read_frames(path):
+        if frame.index < count:
+            yield editor.edit(frame, Timeline.constant(emotion, 1.0))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clips", type=Path, nargs="+")
+    parser.add_argument("--emotions", default="happy,surprised,fear,angry")
+    parser.add_argument("--frames", type=int, default=100, help="of each clip, from its start (default 100)")
+    args = parser.parse_args()
+    names = args.emotions.split(",")
+    print("| clip | pairs | source | " + " | ".join(names) + " |")
+    print("| --- " * (len(names) + 3) + "|")
+    for clip in args.clips:
+        source = measure(f.rgb for f in read_frames(clip) if f.index < args.frames)
+        cells = [f"{np.mean(source):.2f}" if source else "–"]
+        for name in names:
+            found = measure(edited(clip, name, args.frames, EditOptions()))
+            cells.append(f"{np.mean(found):.2f}" if found else "–")
+        print(f"| {clip.stem} | {len(source)} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
