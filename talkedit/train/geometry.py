@@ -71,7 +71,7 @@ class Config:
     region: float = losses.LossWeights.region
     lip: float = losses.LossWeights.lip
     keep: float = losses.LossWeights.keep
-    anchor: float = 1500.0
+    anchor: float = 5000.0
     condition: bool = True
     leave_out: bool = True
     save_every: int = 100
