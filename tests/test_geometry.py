@@ -15,8 +15,8 @@ from talkedit.editor import load_face_model
 from talkedit.emotions import EMOTIONS, code
 from talkedit.facemodel.model import FaceModel
 from talkedit.geometry.editor import LinearGeometryEditor
-from talkedit.geometry.openings import LID_RANGE, LIP_RANGE, ROOM, SPOKEN, WIDEST, Openings, smoothstep
-from talkedit.track.topology import LEFT_EYE, LIP_CORNERS_INNER, LIP_PAIRS, RIGHT_EYE
+from talkedit.geometry.openings import LID_RANGE, LIP_RANGE, PURSED, ROOM, SPOKEN, WIDEST, Openings, smoothstep
+from talkedit.track.topology import LEFT_EYE, LIP_CORNERS_INNER, LIP_CORNERS_OUTER, LIP_PAIRS, RIGHT_EYE
 
 UPPER, LOWER = LIP_PAIRS.T
 RIGHT_LIDS = np.array([[160, 144], [159, 145], [158, 153]])
@@ -213,10 +213,28 @@ def test_nothing_in_nothing_out() -> None:
 def test_lip_rule_moves_lips_up_and_down_only_and_leaves_corners_and_eyes(emotion: str) -> None:
     delta, _ = direction(emotion)
     out = openings().lips(talking(0), delta, speech(), 0.0, 0.0)
+    if narrowing(delta) > 0:  # but for what draws the corners together, which the next test is about
+        delta[:, 0] = out[:, 0]
     np.testing.assert_array_equal(out[:, [0, 2]], delta[:, [0, 2]])
     np.testing.assert_array_equal(out[LIP_CORNERS_INNER], delta[LIP_CORNERS_INNER])
     upper_face = np.r_[LEFT_EYE, RIGHT_EYE, 10, 70, 300, 151]
     assert np.abs(out - delta)[upper_face].max() < 2e-3
+
+
+def narrowing(delta: np.ndarray) -> float:
+    """How far a displacement draws each outer lip corner towards the other, model units."""
+    return -float((delta[LIP_CORNERS_OUTER, 0] * np.sign(mean()[LIP_CORNERS_OUTER, 0])).mean())
+
+
+def test_lips_that_stay_closed_are_not_pursed() -> None:
+    delta, wish = direction("surprised")
+    assert narrowing(delta) > 0.05
+    shut, ajar, wide = (openings().lips(talking(g), delta, speech(), wish, 0.0) for g in (0, 0.04, 0.3))
+    np.testing.assert_allclose(narrowing(shut), PURSED * narrowing(delta), rtol=0.02)
+    assert narrowing(shut) < narrowing(ajar) < narrowing(wide)
+    half = openings().lips(talking(0), delta / 2, speech(), wish / 2, 0.0)
+    np.testing.assert_allclose(narrowing(half), narrowing(shut) / 2, rtol=1e-4)  # linear in the intensity
+    assert np.abs(shut - delta)[np.r_[LEFT_EYE, RIGHT_EYE, 10]].max() < 2e-3
 
 
 def test_inputs_are_not_written_to() -> None:

@@ -23,6 +23,9 @@ WIDEST, ROOM = 0.36, 0.22
 # How far lids may close or widen at most.
 LID_RANGE = (0.5, 1.5)
 LIP_REACH = {"upper": 0.10, "lower": 0.17}
+# An emotion that draws the corners together (surprise) does so for an open mouth: this share of it is left to closed
+# lips, all of it at a gap of ROUND over the eye distance. A mouth that says "m" is not pursed.
+PURSED, ROUND, PURSE_REACH = 0.35, 0.14, 0.14
 LID_REACH = 0.08
 _RIGHT_LIDS = np.array([[246, 7], [161, 163], [160, 144], [159, 145], [158, 153], [157, 154], [173, 155]])
 _LEFT_LIDS = np.array([[466, 249], [388, 390], [387, 373], [386, 374], [385, 380], [384, 381], [398, 382]])
@@ -57,6 +60,11 @@ class Openings:
             low = self._spread(pairs[:, 1], pairs[:, 0], np.array(corners), LID_REACH)
             self._lids.append((pairs, up, low))
         self._eye = float(np.linalg.norm(mean[33] - mean[263]))
+        corners = topo.LIP_CORNERS_OUTER
+        lip = self._distances[np.r_[topo.OUTER_LIPS, topo.INNER_LIPS]].min(0)
+        self._widen = (mean[:, 0] / np.abs(mean[corners, 0]).mean() * np.exp(-0.5 * (lip / PURSE_REACH) ** 2)).astype(
+            np.float32
+        )
 
     def _spread(self, points: np.ndarray, other: np.ndarray, fixed: np.ndarray, reach: float) -> np.ndarray:
         """(468, P) weights: linear between neighbouring points across the face, fading along the skin."""
@@ -97,7 +105,7 @@ class Openings:
                 np.clip((WIDEST - middle / self._eye) / ROOM, 0, 1)
             )
         opened = max(middle * (factor - 1), part * max(wish, 0.0)) if wish > 0 else middle * (factor - 1)
-        out = delta + speech * np.float32(opened)
+        out = self._unpursed(delta, middle + opened) + speech * np.float32(opened)
         # Every pair along the lips: the same factor, or the shape that words give to lips that part.
         profile = self.lip_gaps(speech)
         target = np.maximum(gaps * factor, gaps + np.maximum(part * wish, 0) * profile)
@@ -109,6 +117,15 @@ class Openings:
         upper = rise / (rise + drop)
         out[:, 1] += self._lip_spread[0] @ (upper * change)
         out[:, 1] -= self._lip_spread[1] @ ((1 - upper) * change)
+        return out
+
+    def _unpursed(self, delta: np.ndarray, gap: float) -> np.ndarray:
+        """(468, 3) delta that draws the lip corners together only as far as the lips part."""
+        side = np.sign(self._widen[topo.LIP_CORNERS_OUTER])
+        inwards = max(-float((delta[topo.LIP_CORNERS_OUTER, 0] * side).mean()), 0.0)
+        share = PURSED + (1 - PURSED) * float(smoothstep(gap / self._eye, 0, ROUND))
+        out = delta.copy()
+        out[:, 0] += np.float32((1 - share) * inwards) * self._widen
         return out
 
     def lids(self, source: np.ndarray, delta: np.ndarray, reference: tuple[float, float]) -> np.ndarray:
