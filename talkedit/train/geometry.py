@@ -36,8 +36,8 @@ RECIPES = {"mead": ("mead",), "open": ("mead", "london", "faces_open")}
 # Coefficients get this much noise, in units of their spread: thousands of faces are few for 144 numbers.
 NOISE = 0.15
 # How much further than the linear editor's the moves go: they hold less that is only some actor's, and show it better.
-# Surprise and anger pay most in identity.
-FURTHER = {name: 1.12 for name in EMOTIONS} | {"surprised": 1.05, "angry": 1.06}
+# Surprise pays most in identity.
+FURTHER = {name: 1.12 for name in EMOTIONS} | {"surprised": 1.05}
 
 
 @dataclass(frozen=True)
