@@ -299,7 +299,7 @@ def about(config: Config, crops: Crops) -> dict:
     """The manifest's entry."""
     trained_on = "MEAD, London set, LivePortrait examples, muxspace/facial_expressions"
     if config.leave_out:
-        trained_on += "; without the people left out for figures (MEAD W011, 14 of London, a tenth of the last)"
+        trained_on += "; without the people left out for figures (MEAD W011, 15 of London, a tenth of the last)"
     return {
         "what": f"reconstruction network: a {SMALL_SIZE}-pixel crop to 257 coefficients of the open face model",
         "trained_on": f"{trained_on} ({len(crops)} crops)",
