@@ -1,0 +1,120 @@
+"""From a texture to W+ in the manner of pSp: a feature pyramid, and a small map-to-style network a code."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from talkedit.texture.editor import detail_of
+from talkedit.texture.stylegan import CHANNELS, W, codes_of
+from talkedit.texture.uv_map import LUMINANCE
+
+DETAIL_RANGE, CHROMA_RANGE = 1.6, 0.8
+"""The largest log luminance and log chroma that are kept."""
+CHROMA_PART = 4
+"""Chroma is kept at this fraction of the texture's side: it is smooth."""
+READ_SIZE = 128
+"""Texels a side of what the encoder reads; finer detail would not fit into the codes."""
+
+
+def face_channels(texture: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """(3, T, T) float32 channels of a (T, T, 3) texture in 0..255 and its (T, T) visibility; see
+    `talkedit.train.textures`. 0 where unseen."""
+    if not seen.any():
+        return np.zeros((CHANNELS, *seen.shape), np.float32)
+    log = np.log(texture.astype(np.float32) + 8)
+    chroma = np.stack([log[..., 0] - log[..., 1], log[..., 2] - log[..., 1]])
+    chroma = (chroma - np.median(chroma[:, seen], axis=1)[:, None, None]) * seen
+    detail = detail_of(texture.astype(np.float32) @ LUMINANCE, seen)
+    return np.concatenate([detail[None].clip(-DETAIL_RANGE, DETAIL_RANGE), chroma.clip(-CHROMA_RANGE, CHROMA_RANGE)])
+
+
+def quarter_chroma(chroma: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """(2, T/4, T/4) of (2, T, T), averaged over what was seen."""
+    small = tuple(n // CHROMA_PART for n in seen.shape[::-1])
+    weight = np.maximum(cv2.resize(seen.astype(np.float32), small, interpolation=cv2.INTER_AREA), 0.05)
+    return np.stack([cv2.resize(c * seen, small, interpolation=cv2.INTER_AREA) / weight for c in chroma])
+
+
+class Residual(nn.Module):
+    """Two convolutions, the second of which halves the picture, beside a shortcut."""
+
+    def __init__(self, fan_in: int, fan_out: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(fan_in, fan_in, 3, padding=1)
+        self.second = nn.Conv2d(fan_in, fan_out, 3, stride=2, padding=1)
+        self.past = nn.Conv2d(fan_in, fan_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.second(functional.leaky_relu(self.first(functional.leaky_relu(x, 0.2)), 0.2))
+        return (y + self.past(functional.avg_pool2d(x, 2))) / math.sqrt(2)
+
+
+class MapToStyle(nn.Module):
+    """(B, C, 8, 8) features to a (B, 512) code: halved down to 2 × 2, then read at once."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.down = nn.ModuleList(nn.Conv2d(width, width, 3, stride=2, padding=1) for _ in range(2))
+        self.out = nn.Linear(width * 4, W)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for conv in self.down:
+            x = functional.leaky_relu(conv(x), 0.2)
+        return self.out(x.flatten(1))
+
+
+class Encoder(nn.Module):
+    """E: texture, visibility and whether it has colour → W+ code as an offset from a learned mean.
+
+    Args:
+        size: texels a side of the generator's textures; sets the number of codes.
+        width: channels of the pyramid, a multiple of 8.
+
+    Attributes:
+        mean: (L, 512), the code of the mean face.
+    """
+
+    def __init__(self, size: int, width: int = 48) -> None:
+        super().__init__()
+        self.size, self.width = size, width
+        self.read = nn.Conv2d(CHANNELS + 2, width // 2, 5, stride=2, padding=2)
+        self.body = nn.ModuleList(
+            [Residual(width // 2, width), Residual(width, 2 * width), Residual(2 * width, 2 * width)]
+        )
+        self.side = nn.ModuleList(nn.Conv2d(c, width, 1) for c in (width, 2 * width, 2 * width))
+        count = codes_of(size)
+        # As in pSp: the first codes read the coarsest level, the next ones finer levels.
+        self.level = [2 if i < 3 else 1 if i < 7 else 0 for i in range(count)]
+        # The way from a level down to 8 × 8 is shared by the codes that read it.
+        self.down = nn.ModuleList(
+            nn.ModuleList(nn.Conv2d(width, width, 3, stride=2, padding=1) for _ in range(2 - k)) for k in range(3)
+        )
+        self.heads = nn.ModuleList(MapToStyle(width) for _ in range(count))
+        self.mean = nn.Parameter(torch.randn(count, W))
+
+    def forward(self, texture: Tensor, seen: Tensor, colour: Tensor) -> Tensor:
+        """(B, 3, S, S), (B, 1, S, S) in 0..1 and (B,) 1 for colour, 0 for grey → (B, L, 512)."""
+        if texture.shape[-1] != READ_SIZE:
+            texture = functional.interpolate(texture, (READ_SIZE, READ_SIZE), mode="area")
+            seen = functional.interpolate(seen, (READ_SIZE, READ_SIZE), mode="area")
+        told = colour[:, None, None, None].expand_as(seen) * seen
+        x = self.read(torch.cat([2 * texture[:, :1] * seen, 4 * texture[:, 1:] * told, seen - 0.5, told - 0.5], 1))
+        levels = []
+        for block in self.body:
+            x = block(x)
+            levels.append(x)
+        top = None
+        for k in (2, 1, 0):
+            own = self.side[k](levels[k])
+            up = functional.interpolate(top, scale_factor=2, mode="bilinear") if top is not None else 0
+            levels[k] = top = own + up
+        for k, convs in enumerate(self.down):
+            for conv in convs:
+                levels[k] = functional.leaky_relu(conv(levels[k]), 0.2)
+        return self.mean + torch.stack([head(levels[k]) for head, k in zip(self.heads, self.level, strict=True)], 1)

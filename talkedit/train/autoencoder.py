@@ -1,0 +1,194 @@
+"""Recipe ``open`` of the texture GAN: encoder and generator trained together, within an hour or so of one core.
+
+The generator learns to make what the encoder saw, first 64 texels a side, then 128, then all; a light adversary comes
+at the end. What a run knows is its step: all that is random follows from (seed, step).
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from talkedit.errors import InputError
+from talkedit.texture import losses
+from talkedit.texture.encoder import READ_SIZE, Encoder
+from talkedit.texture.stylegan import Discriminator, Synthesis, follow_average, r1_penalty, resolutions
+from talkedit.train.run import TrainingRun
+from talkedit.train.texture_batches import TextureBatch, TextureSampler
+from talkedit.train.textures import Textures
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """Settings of a run; ``--config`` names a JSON file with any of them.
+
+    Attributes:
+        seed: of initialisation and batches.
+        size: texels a side.
+        most, base: channels at resolution r are base / r, rounded up to eights, at most ``most``.
+        width: of the encoder.
+        batch: textures a step (even); half as many at the full size.
+        coarse, middle, fine, adversary: steps at a quarter, at half, at the full size, and with the adversary.
+        rate: learning rate; it falls to a tenth along a cosine.
+        pixel, gradient, pair, latent, fool: weights of the losses.
+        r1: weight of the penalty on the adversary's gradient.
+        keep: of the moving average.
+        leave_out: keep the people of ``held_out_people`` out of the training.
+        save_every: steps between snapshots.
+    """
+
+    seed: int = 0
+    size: int = 256
+    most: int = 128
+    base: int = 1536
+    width: int = 48
+    batch: int = 16
+    coarse: int = 800
+    middle: int = 700
+    fine: int = 300
+    adversary: int = 30
+    rate: float = 2e-3
+    pixel: float = 1.0
+    gradient: float = 1.0
+    pair: float = 1.0
+    latent: float = 2e-3
+    fool: float = 0.003
+    r1: float = 1.0
+    keep: float = 0.99
+    leave_out: bool = True
+    save_every: int = 50
+
+    def __post_init__(self) -> None:
+        if self.size < 32 or self.size & (self.size - 1):
+            raise InputError(f"'size' must be a power of two from 32 up, not {self.size}")
+        if self.batch < 4 or self.batch % 4:
+            raise InputError(f"'batch' must be a multiple of 4, not {self.batch}")
+
+    @property
+    def channels(self) -> dict[int, int]:
+        """Of generator and adversary at each resolution."""
+        return {r: min(8 * math.ceil(self.base / r / 8), self.most) for r in resolutions(self.size)}
+
+
+class AutoencoderRun(TrainingRun):
+    """One training run in a folder.
+
+    Args:
+        config: settings.
+        textures: to train on.
+        importance: (T, T) in 0..1, how much each texel matters.
+        folder: of the run; a snapshot in it is continued.
+        device: "cpu" or "cuda".
+
+    Attributes:
+        average: (encoder, generator), their moving averages: what is used afterwards.
+
+    Raises:
+        InputError: the snapshot belongs to other settings or is damaged.
+    """
+
+    def __init__(self, config: AutoencoderConfig, textures: Textures, importance: np.ndarray, folder: Path,
+                 device: str = "cpu") -> None:  # fmt: skip
+        super().__init__(config, folder, device)
+        self.encoder = Encoder(config.size, config.width).to(device)
+        self.generator = Synthesis(config.channels).to(device)
+        self.critic = Discriminator(config.channels).to(device)
+        self.average = (copy.deepcopy(self.encoder), copy.deepcopy(self.generator))
+        self._importance = torch.from_numpy(importance.astype(np.float32))[None, None].to(device)
+        self._draw = TextureSampler(textures, READ_SIZE, device)
+        both = [*self.encoder.parameters(), *self.generator.parameters()]
+        self._optimiser = torch.optim.Adam(both, config.rate, betas=(0.5, 0.99))
+        self._critic_optimiser = torch.optim.Adam(self.critic.parameters(), config.rate, betas=(0.0, 0.99))
+        self._shared = both
+        self.total = config.coarse + config.middle + config.fine + config.adversary
+        self.resume()
+
+    def continues(self, stored: dict[str, Any]) -> bool:
+        """See :class:`TrainingRun`; lengths may change where a run is continued."""
+        lengths = dict.fromkeys(("coarse", "middle", "fine", "adversary", "save_every"))
+        return stored | lengths == asdict(self.config) | lengths
+
+    def stage(self) -> tuple[int, int, bool]:
+        """Texels a side, textures a step, and whether the adversary plays, at the present step."""
+        c = self.config
+        if self.step < c.coarse:
+            return c.size // 4, c.batch, False
+        if self.step < c.coarse + c.middle:
+            return c.size // 2, c.batch, False
+        return c.size, c.batch // 2, self.step >= c.coarse + c.middle + c.fine
+
+    def one_step(self) -> dict[str, float]:
+        c = self.config
+        size, count, adversary = self.stage()
+        for optimiser in (self._optimiser, self._critic_optimiser):
+            for group in optimiser.param_groups:
+                warm = min(1.0, (self.step + 1) / 50)
+                group["lr"] = c.rate * warm * (0.1 + 0.45 * (1 + math.cos(math.pi * self.step / self.total)))
+        batch = self._draw(count, size, np.random.default_rng([c.seed, self.step]))
+        codes = self.encoder(batch.small, batch.small_seen, batch.colour)
+        noise = torch.Generator().manual_seed(c.seed * 1_000_003 + self.step)
+        made = self.generator(codes, size, noise)
+        terms = self._terms(made, codes, batch, size)
+        if adversary:
+            terms["fool"] = functional.softplus(-self.critic(made, batch.seen, batch.colour)).mean()
+        loss = sum(getattr(c, name) * value for name, value in terms.items())
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward(inputs=self._shared)
+        torch.nn.utils.clip_grad_norm_(self._shared, 5.0)
+        self._optimiser.step()
+        if adversary:
+            terms |= self._teach(made.detach(), batch)
+        keep = min(c.keep, (self.step + 1) / (self.step + 10))
+        for average, network in zip(self.average, (self.encoder, self.generator), strict=True):
+            follow_average(average, network, keep)
+        return {name: float(value.detach()) for name, value in terms.items()} | {"size": float(size)}
+
+    def _terms(self, made: Tensor, codes: Tensor, batch: TextureBatch, size: int) -> dict[str, Tensor]:
+        weight = batch.seen * functional.interpolate(self._importance, (size, size), mode="area")
+        return {
+            "pixel": losses.pixel_loss(made, batch.channels, weight, batch.colour),
+            "gradient": losses.gradient_loss(made, batch.channels, weight),
+            "pair": losses.pair_loss(made, batch.channels, weight, batch.paired),
+            "latent": losses.latent_loss(codes, self.encoder.mean),
+        }
+
+    def _teach(self, made: Tensor, batch: TextureBatch) -> dict[str, Tensor]:
+        """One step of the adversary, with R1 in every fourth."""
+
+        def judge(x: Tensor) -> Tensor:
+            return self.critic(x, batch.seen, batch.colour)
+
+        terms = {"critic": (functional.softplus(judge(made)) + functional.softplus(-judge(batch.channels))).mean()}
+        loss = terms["critic"]
+        if self.step % 4 == 0:
+            terms["critic_r1"] = r1_penalty(judge, batch.channels)
+            loss = loss + 4 * self.config.r1 / 2 * terms["critic_r1"]
+        self._critic_optimiser.zero_grad(set_to_none=True)
+        loss.backward(inputs=list(self.critic.parameters()))
+        self._critic_optimiser.step()
+        return terms
+
+    def _parts(self) -> Iterator[tuple[str, torch.nn.Module]]:
+        yield from {"encoder": self.encoder, "generator": self.generator, "critic": self.critic,
+                    "average_encoder": self.average[0], "average_generator": self.average[1]}.items()  # fmt: skip
+
+    def state(self) -> dict[str, Any]:
+        """See :class:`TrainingRun`."""
+        optimisers = [self._optimiser.state_dict(), self._critic_optimiser.state_dict()]
+        return {name: part.state_dict() for name, part in self._parts()} | {"optimisers": optimisers}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """See :class:`TrainingRun`."""
+        for name, part in self._parts():
+            part.load_state_dict(state[name])
+        for optimiser, values in zip((self._optimiser, self._critic_optimiser), state["optimisers"], strict=True):
+            optimiser.load_state_dict(values)

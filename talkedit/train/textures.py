@@ -1,0 +1,192 @@
+"""UV textures that the texture GAN learns from: luminance free of light, chroma free of tint, and what was seen.
+
+Channels, the same everywhere in the GAN, its encoder and its discriminator: 0 is log luminance less its low-pass
+(`talkedit.texture.editor.detail_of`), 1 and 2 are log(R/G) and log(B/G) less their means over the face. Grey pictures
+teach the first only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from talkedit.data.collection import Collection, Sample
+from talkedit.data.manifest import read_arrays, read_manifest
+from talkedit.errors import InputError
+from talkedit.facemodel.model import FaceModel
+from talkedit.reconstruct.pose import find_pose
+from talkedit.texture.encoder import CHROMA_PART, CHROMA_RANGE, DETAIL_RANGE, face_channels, quarter_chroma
+from talkedit.texture.uv_map import UvTemplate
+from talkedit.track.measures import yaw_degrees
+from talkedit.train.linear import turn_of
+
+SOURCES = ("faces_open", "london", "mead", "expressive")
+# Heads turned further show too little of one side.
+MAX_YAW = 30.0
+# Neighbouring frames of a clip teach hardly anything new.
+CLIP_STEP = 3
+
+
+@dataclass(frozen=True)
+class Textures:
+    """N textures of T texels a side.
+
+    Attributes:
+        detail: (N, T, T) int8, channel 0 in units of ``DETAIL_RANGE`` / 127; 0 where unseen.
+        chroma: (N, 2, T/4, T/4) int8, channels 1 and 2 in units of ``CHROMA_RANGE`` / 127; 0 for grey pictures.
+        seen: (N, T, T/8) uint8, bits of the texels that the picture shows.
+        points: (N, 468, 3) float32 landmarks in the model's frame; 0 where unknown.
+        turn: (N, 2) float32 pitch and yaw in radians.
+        people, emotions, sources: (N,) names; an unknown emotion is "".
+        colour: (N,) bool.
+    """
+
+    detail: np.ndarray
+    chroma: np.ndarray
+    seen: np.ndarray
+    points: np.ndarray
+    turn: np.ndarray
+    people: np.ndarray
+    emotions: np.ndarray
+    sources: np.ndarray
+    colour: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.detail)
+
+    @property
+    def size(self) -> int:
+        """Texels a side."""
+        return self.detail.shape[1]
+
+    def where(self, chosen: np.ndarray) -> Textures:
+        """The textures of an index array or mask."""
+        return Textures(*(getattr(self, f.name)[chosen] for f in fields(self)))
+
+    def read(self, rows: np.ndarray, size: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Channels and visibility of some textures.
+
+        Args:
+            rows: (B,) indices.
+            size: texels a side, at most ``self.size``; None for all there are.
+
+        Returns:
+            (B, 3, S, S) float32 and (B, 1, S, S) float32 in 0..1; channels are 0 where nothing was seen.
+        """
+        size = size or self.size
+        channels = np.zeros((len(rows), 3, size, size), np.float32)
+        seen = np.zeros((len(rows), 1, size, size), np.float32)
+        for i, row in enumerate(rows):
+            mask = np.unpackbits(self.seen[row], axis=1, count=self.size).astype(np.float32)
+            detail = self.detail[row].astype(np.float32) * (DETAIL_RANGE / 127)
+            if size < self.size:
+                part = cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA)
+                detail = cv2.resize(detail, (size, size), interpolation=cv2.INTER_AREA) / np.maximum(part, 0.25)
+                mask = part * (part >= 0.5)
+            channels[i, 0], seen[i, 0] = detail * (mask > 0), mask
+            if self.colour[row]:
+                for c in range(2):
+                    wide = cv2.resize(self.chroma[row, c].astype(np.float32), (size, size))
+                    channels[i, 1 + c] = wide * (CHROMA_RANGE / 127) * (mask > 0)
+        return channels, seen
+
+
+def load_textures(collection: Collection, model: FaceModel, cache: Path, size: int = 256,
+                  sources: tuple[str, ...] = SOURCES) -> Textures:  # fmt: skip
+    """Textures of the named sources of a collection, made once a source and then read from ``cache``.
+
+    Args:
+        collection: pictures and tracked landmarks.
+        model: the face model whose UV layout is used.
+        cache: folder for the textures (npz files of ours).
+        size: texels a side, a multiple of 8.
+        sources: as in ``Sample.source``.
+
+    Raises:
+        InputError: the collection holds none of the sources, or a cached file is damaged.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    parts = []
+    for source in sources:
+        samples = [s for s in collection.samples if s.source == source]
+        if not samples:
+            continue
+        file = cache / f"textures{size}_{source}.npz"
+        if not file.exists():
+            made = _make(collection, model, samples, size)
+            partial = file.with_suffix(".partial.npz")
+            np.savez(partial, **{f.name: getattr(made, f.name) for f in fields(made)})
+            partial.replace(file)
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                parts.append(Textures(*(stored[f.name] for f in fields(Textures))))
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{file} is damaged; delete it ({error})") from error
+    if not parts:
+        raise InputError(f"the collection under {collection.root} has none of: {', '.join(sources)}")
+    return joined(parts)
+
+
+def joined(parts: list[Textures]) -> Textures:
+    """One set of several."""
+    return Textures(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Textures)))
+
+
+def prepared_textures(folder: Path, model: FaceModel, splits: tuple[str, ...] = ("train",)) -> Textures:
+    """Textures that ``talkedit prepare`` wrote (colour, with person and emotion where the data set says).
+
+    Raises:
+        InputError: the folder is missing or damaged, or holds no texture.
+    """
+    rows = [row for split in splits for row in read_manifest(folder, split=split) if row.textures]
+    if not rows:
+        raise InputError(f"'{folder}' holds no textures of the split {' or '.join(splits)}")
+    mean = model.at_landmarks(model.mean)
+    out: list[tuple] = []
+    for row in rows:
+        arrays = read_arrays(folder, row)
+        for texture, seen, at in zip(arrays.texture, arrays.visible, arrays.texture_row, strict=True):
+            pose = find_pose(arrays.landmarks[at], mean)
+            points = pose.to_model(arrays.landmarks[at][:468]).astype(np.float32)
+            who = (row.person, row.emotion, row.file.partition("/")[0], True)
+            out.append((*_packed(texture.astype(np.float32), seen, True), points, turn_of(pose), *who))
+    return _stacked(out)
+
+
+def _make(collection: Collection, model: FaceModel, samples: list[Sample], size: int) -> Textures:
+    template, mean = UvTemplate(model, size), model.at_landmarks(model.mean)
+    landmarks = collection.landmarks()
+    out: list[tuple] = []
+    for number, s in enumerate(samples):
+        if s.source == "faces_open" and s.emotion in ("neutral", "happy") and number % 2:
+            continue  # there are ten times more of these than of any other
+        rows = landmarks[s.key]
+        for i, picture in enumerate(collection.frames(s)):
+            if (s.clip and i % CLIP_STEP) or not np.isfinite(rows[i, 0, 0]) or abs(yaw_degrees(rows[i])) > MAX_YAW:
+                continue
+            pose, mesh = find_pose(rows[i], mean), model.position @ rows[i, :468]
+            texture, seen = template.unwrap(picture, mesh), template.visible(mesh)
+            points = pose.to_model(rows[i, :468]).astype(np.float32)
+            who = (s.person, s.emotion or "", s.source, s.colour)
+            out.append((*_packed(texture, seen, s.colour), points, turn_of(pose), *who))
+    return _stacked(out)
+
+
+def _packed(texture: np.ndarray, seen: np.ndarray, colour: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """``detail``, ``chroma`` and ``seen`` of one (T, T, 3) texture in 0..255 and its (T, T) visibility."""
+    channels = face_channels(texture, seen)
+    part = quarter_chroma(channels[1:], seen) if colour else np.zeros((2, *(n // CHROMA_PART for n in seen.shape)))
+    scaled = (channels[0] * (127 / DETAIL_RANGE), part * (127 / CHROMA_RANGE))
+    detail, chroma = (np.rint(np.clip(x, -127, 127)).astype(np.int8) for x in scaled)
+    return detail, chroma, np.packbits(seen, axis=1)
+
+
+def _stacked(rows: list[tuple]) -> Textures:
+    if not rows:
+        raise InputError("no face in the data can be unwrapped")
+    columns = [np.array(column) for column in zip(*rows, strict=True)]
+    columns[3:5] = [c.astype(np.float32) for c in columns[3:5]]
+    return Textures(*columns)
