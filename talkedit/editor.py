@@ -38,6 +38,7 @@ from talkedit.reconstruct.pose import find_pose
 from talkedit.report import StageClock
 from talkedit.smooth import half_width, smooth_at
 from talkedit.texture.editor import PersonClassifier, contrast_gain, detail_of
+from talkedit.texture.gan import Look, SpeakerTexture, load_texture_gan
 from talkedit.texture.glasses import glasses_score
 from talkedit.texture.uv_map import LUMINANCE, UvTemplate
 from talkedit.track import make_tracker
@@ -70,7 +71,7 @@ class Speaker:
     Attributes:
         fitter: sums for the identity, solved at the end of the first pass.
         lids: (right, left) lid gaps of the frames so far, model units.
-        features, contrast, blurs, rims: of the frames that were looked at closely.
+        features, contrast, blurs, rims, textures: of the frames that were looked at closely.
         identities: identity coefficients that the network read off those frames, where it is used.
         looks: (468, 3) landmarks in the model's frame, of every ``look_every``-th frame.
         frames: how many frames were learned from.
@@ -78,6 +79,7 @@ class Speaker:
         people: (N,) weights of the training people.
         neutral: (144,) the speaker's own neutral code: identity, and the most neutral expressions of the shot.
         acted: the shot's mean face split as a single picture is, so that a smile kept up all along is an expression.
+        texture: the speaker's editor of the texture GAN, where it is used.
         texture_gain: how strongly wrinkles show in this shot.
         blur: how soft this shot is, pixels.
         glasses: 0..1, the speaker wears glasses.
@@ -94,12 +96,14 @@ class Speaker:
     blurs: list[float] = field(default_factory=list)
     rims: list[float] = field(default_factory=list)
     identities: list[np.ndarray] = field(default_factory=list)
+    textures: list[Look] = field(default_factory=list)
     looks: list[np.ndarray] = field(default_factory=list)
     look_every: int = 1
     neutral: np.ndarray | None = None
     acted: Fitter | None = None
     frames: int = 0
     reference: tuple[float, float] = (0.1, 0.1)
+    texture: SpeakerTexture | None = None
     texture_gain: float = 1.0
     blur: float = CRISP
     glasses: float = 0.0
@@ -156,6 +160,9 @@ class ClipEditor:
             self._gan = load_gan(resources.find("checkpoints", "geometry_gan.safetensors"))
         elif options.geometry == "gan":
             raise InputError("--geometry gan moves the open face model only; leave --face-model or --geometry out")
+        self._texture = None
+        if options.texture == "tgan":
+            self._texture = load_texture_gan(resources.find("checkpoints", "texture_gan.safetensors"))
         self._device = choose_device(options.device)
         self._expressions = self.model.at_landmarks(self.model.exp_basis)
         self._tracker = make_tracker(options.tracker, face=options.face, device=self._device)
@@ -241,6 +248,8 @@ class ClipEditor:
             visible = self._template.visible(mesh)
             detail = detail_of(luminance, visible)
             speaker.features.append(self.editors.classifier.features(detail))
+            if self._texture is not None:
+                speaker.textures.append(self._texture.look(self._template.unwrap(frame.rgb, mesh), visible))
             speaker.rims.append(glasses_score(luminance))
             speaker.contrast.append(contrast_gain(detail, visible))
             speaker.blurs.append(source_blur(frame.rgb, track.landmarks))
@@ -267,6 +276,9 @@ class ClipEditor:
             for speaker in self._speakers.values():
                 self._find_teeth(speaker)
                 speaker.solve(classify)
+                if self._texture is not None:
+                    speaker.texture = self._texture.of(speaker.textures, self.options.classifier)
+                    speaker.textures = []
         if self._most_faces > 1:
             self.notes.append(
                 f"up to {self._most_faces} faces in a frame; one was edited (choose another with --face N)"
@@ -330,8 +342,13 @@ class ClipEditor:
             picture = sample(frame.rgb, warp) if geometry else self._rect(frame.rgb, warp).copy()
         if self.options.only != "geometry":
             with self.clock("texture"):
-                ratio = self.editors.texture.log_ratio(controls[: len(EMOTIONS)], known["speaker"].people)
-                multiply_ratio(picture, warp, ratio * np.float32(known["speaker"].texture_gain))
+                speaker, code = known["speaker"], controls[: len(EMOTIONS)]
+                ratio = (
+                    self.editors.texture.log_ratio(code, speaker.people)
+                    if speaker.texture is None
+                    else speaker.texture.log_ratio(code)
+                )
+                multiply_ratio(picture, warp, ratio * np.float32(speaker.texture_gain))
         if geometry and self.options.teeth:
             with self.clock("mouth"):
                 loops = (known["mesh"][self._loop, :2], target[self._loop, :2])

@@ -12,6 +12,7 @@ RECONSTRUCTIONS = ("fit", "network")
 # Exact and slow: for coefficients that are looked at, not for edits, which keep the tracked mesh anyway.
 PHOTOMETRIC = "photometric"
 GEOMETRIES = ("linear", "gan")
+TEXTURES = ("linear", "tgan")
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class EditOptions:
         face: ``"largest"`` or the index of a face.
         only: None, ``"geometry"`` or ``"texture"``: leave the other part out.
         geometry: ``"linear"`` directions or the ``"gan"`` move the expression.
+        texture: ``"linear"`` luminance-ratio maps or the ``"tgan"`` change the skin.
         smooth: smooth the edit over time (Eqs. 17-19).
         classifier: mix texture directions by the person classifier.
         teeth: fill mouths that the edit opens.
@@ -40,6 +42,7 @@ class EditOptions:
     face: str | int = "largest"
     only: str | None = None
     geometry: str = "linear"
+    texture: str = "linear"
     smooth: bool = True
     classifier: bool = True
     teeth: bool = True
@@ -61,6 +64,8 @@ class EditOptions:
             raise InputError(f"reconstruction must be one of {', '.join(RECONSTRUCTIONS)}, not '{self.reconstruction}'")
         if self.geometry not in GEOMETRIES:
             raise InputError(f"geometry must be one of {', '.join(GEOMETRIES)}, not '{self.geometry}'")
+        if self.texture not in TEXTURES:
+            raise InputError(f"texture must be one of {', '.join(TEXTURES)}, not '{self.texture}'")
         if self.device not in DEVICES:
             raise InputError(f"device must be one of {', '.join(DEVICES)}, not '{self.device}'")
         if self.threads is not None and self.threads < 1:

@@ -26,6 +26,9 @@ from talkedit.train.run import TrainingRun
 from talkedit.train.texture_batches import TextureBatch, TextureSampler
 from talkedit.train.textures import Textures
 
+# The encoder's weights are not equalised as the generator's are: it learns at this share of the rate.
+ENCODER_SHARE = 0.25
+
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
@@ -52,9 +55,9 @@ class AutoencoderConfig:
     base: int = 1536
     width: int = 48
     batch: int = 16
-    coarse: int = 800
-    middle: int = 700
-    fine: int = 300
+    coarse: int = 1200
+    middle: int = 900
+    fine: int = 500
     adversary: int = 30
     rate: float = 2e-3
     pixel: float = 1.0
@@ -106,7 +109,9 @@ class AutoencoderRun(TrainingRun):
         self._importance = torch.from_numpy(importance.astype(np.float32))[None, None].to(device)
         self._draw = TextureSampler(textures, READ_SIZE, device)
         both = [*self.encoder.parameters(), *self.generator.parameters()]
-        self._optimiser = torch.optim.Adam(both, config.rate, betas=(0.5, 0.99))
+        slow = {"params": list(self.encoder.parameters()), "share": ENCODER_SHARE}
+        fast = {"params": list(self.generator.parameters()), "share": 1.0}
+        self._optimiser = torch.optim.Adam([slow, fast], config.rate, betas=(0.9, 0.99))
         self._critic_optimiser = torch.optim.Adam(self.critic.parameters(), config.rate, betas=(0.0, 0.99))
         self._shared = both
         self.total = config.coarse + config.middle + config.fine + config.adversary
@@ -131,8 +136,8 @@ class AutoencoderRun(TrainingRun):
         size, count, adversary = self.stage()
         for optimiser in (self._optimiser, self._critic_optimiser):
             for group in optimiser.param_groups:
-                warm = min(1.0, (self.step + 1) / 50)
-                group["lr"] = c.rate * warm * (0.1 + 0.45 * (1 + math.cos(math.pi * self.step / self.total)))
+                warm = min(1.0, (self.step + 1) / 100)
+                group["lr"] = c.rate * group.get("share", 1.0) * warm * (0.1 + 0.45 * (1 + math.cos(math.pi * self.step / self.total)))
         batch = self._draw(count, size, np.random.default_rng([c.seed, self.step]))
         codes = self.encoder(batch.small, batch.small_seen, batch.colour)
         noise = torch.Generator().manual_seed(c.seed * 1_000_003 + self.step)
@@ -143,7 +148,7 @@ class AutoencoderRun(TrainingRun):
         loss = sum(getattr(c, name) * value for name, value in terms.items())
         self._optimiser.zero_grad(set_to_none=True)
         loss.backward(inputs=self._shared)
-        torch.nn.utils.clip_grad_norm_(self._shared, 5.0)
+        torch.nn.utils.clip_grad_norm_(self._shared, 1.0)
         self._optimiser.step()
         if adversary:
             terms |= self._teach(made.detach(), batch)
