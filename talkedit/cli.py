@@ -157,8 +157,8 @@ def _quiet(group) -> None:
 
 def _options(arguments: argparse.Namespace) -> dict:
     """Keyword arguments shared by edit_video and compare_video."""
-    same = ("au", "start", "end", "only", "geometry", "texture", "face_model", "tracker", "face", "reconstruction", "device",
-            "threads", "seed", "crf", "overwrite")  # fmt: skip
+    same = ("au", "start", "end", "only", "geometry", "texture", "face_model", "tracker", "face", "reconstruction",
+            "device", "threads", "seed", "crf", "overwrite")  # fmt: skip
     switched_off = {name: not getattr(arguments, f"no_{name}") for name in ("smooth", "classifier", "teeth")}
     return {name: getattr(arguments, name) for name in same} | switched_off
 

@@ -164,7 +164,7 @@ def test_moving_average():
     assert torch.allclose(a.weight, wanted)
 
 
-# -- the editor ----------------------------------------------------------------------------------------------------------
+# -- the editor
 
 
 @pytest.fixture
@@ -210,7 +210,9 @@ def test_change_is_that_of_the_generator_and_interpolated_between_intensities(ga
     half, full = (speaker.log_ratio(np.eye(7, dtype=np.float32)[0] * a) for a in (0.5, 1.0))
     assert np.allclose(half, exact(0.5), atol=1e-4) and np.allclose(full, exact(1.0), atol=1e-4)
     between = np.arctanh(speaker.log_ratio(np.eye(7, dtype=np.float32)[0] * 0.6) / LIMIT * 0.9999)
-    low, high = (np.arctanh(speaker.log_ratio(np.eye(7, dtype=np.float32)[0] * a) / LIMIT * 0.9999) for a in (0.5, 0.75))
+    low, high = (
+        np.arctanh(speaker.log_ratio(np.eye(7, dtype=np.float32)[0] * a) / LIMIT * 0.9999) for a in (0.5, 0.75)
+    )
     assert np.allclose(between, 0.6 * low + 0.4 * high, atol=2e-2)
 
 

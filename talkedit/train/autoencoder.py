@@ -134,10 +134,7 @@ class AutoencoderRun(TrainingRun):
     def one_step(self) -> dict[str, float]:
         c = self.config
         size, count, adversary = self.stage()
-        for optimiser in (self._optimiser, self._critic_optimiser):
-            for group in optimiser.param_groups:
-                warm = min(1.0, (self.step + 1) / 100)
-                group["lr"] = c.rate * group.get("share", 1.0) * warm * (0.1 + 0.45 * (1 + math.cos(math.pi * self.step / self.total)))
+        self._set_rate()
         batch = self._draw(count, size, np.random.default_rng([c.seed, self.step]))
         codes = self.encoder(batch.small, batch.small_seen, batch.colour)
         noise = torch.Generator().manual_seed(c.seed * 1_000_003 + self.step)
@@ -156,6 +153,13 @@ class AutoencoderRun(TrainingRun):
         for average, network in zip(self.average, (self.encoder, self.generator), strict=True):
             follow_average(average, network, keep)
         return {name: float(value.detach()) for name, value in terms.items()} | {"size": float(size)}
+
+    def _set_rate(self) -> None:
+        warm = min(1.0, (self.step + 1) / 100)
+        rate = self.config.rate * warm * (0.1 + 0.45 * (1 + math.cos(math.pi * self.step / self.total)))
+        for optimiser in (self._optimiser, self._critic_optimiser):
+            for group in optimiser.param_groups:
+                group["lr"] = rate * group.get("share", 1.0)
 
     def _terms(self, made: Tensor, codes: Tensor, batch: TextureBatch, size: int) -> dict[str, Tensor]:
         weight = batch.seen * functional.interpolate(self._importance, (size, size), mode="area")

@@ -25,7 +25,7 @@ from talkedit.facemodel.model import FaceModel
 from talkedit.tensor_file import read_tensors
 from talkedit.texture.editor import PersonClassifier
 from talkedit.texture.encoder import DETAIL_RANGE
-from talkedit.texture.gan import FINE, TextureGan
+from talkedit.texture.gan import TextureGan
 from talkedit.train.directions import (
     Shares,
     add_everybody_option,

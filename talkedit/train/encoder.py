@@ -142,7 +142,11 @@ def main(argv: list[str] | None = None) -> int:
     p = argparse.ArgumentParser(prog="talkedit train encoder", description=__doc__.split("\n")[0])
     add_data_options(p)
     args = p.parse_args(argv)
-    config, device, model = read_settings(EncoderConfig, args.config), choose_device(args.device), load_face_model("open")
+    config, device, model = (
+        read_settings(EncoderConfig, args.config),
+        choose_device(args.device),
+        load_face_model("open"),
+    )
     generator = gan_file.load_network(args.run / gan_file.GENERATOR)
     start = None
     if args.recipe == "open":

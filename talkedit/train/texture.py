@@ -18,7 +18,9 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("-o", "--output", type=Path, default=Path("checkpoints/texture_gan.safetensors"))
     args = p.parse_args(argv)
     names = ("recipe", "data", "cache", "textures", "ffhq", "mead", "run", "device")
-    shared = [word for name in names if (value := getattr(args, name)) is not None for word in (f"--{name}", str(value))]
+    shared = [
+        word for name in names if (value := getattr(args, name)) is not None for word in (f"--{name}", str(value))
+    ]
 
     def config(path: Path | None) -> list[str]:
         return ["--config", str(path)] if path else []

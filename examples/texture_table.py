@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+"""Measures the texture GAN: inversion of people it was not trained on, and what texture-only edits do to clips.
+
+    python examples/texture_table.py --data ../shared/data CLIP [CLIP ...]
+
+Inversion: PSNR and SSIM of luminance textures without their light, at mid grey, over the texels that were seen.
+Edits: change of the mean skin colour (CIE 1976 ΔE) and milliseconds a frame.
+"""
+
+from __future__ import annotations
+
+import argparse
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+from talkedit import EMOTIONS
+from talkedit.data.collection import Collection
+from talkedit.data.open_recipe import held_out_people
+from talkedit.editor import ClipEditor
+from talkedit.emotions import Timeline
+from talkedit.facemodel.load import load_face_model
+from talkedit.options import EditOptions
+from talkedit.report import StageClock
+from talkedit.texture.gan import TextureGan, load_texture_gan
+from talkedit.texture.refine import refine
+from talkedit.track import topology as topo
+from talkedit.train.textures import Textures, load_textures
+from talkedit.video.reader import read_frames
+
+PEAK = 255.0
+
+
+def grey(detail: np.ndarray) -> np.ndarray:
+    """Log luminance without light as a picture at mid grey, 0..255."""
+    return np.clip(128 * np.exp(detail), 0, PEAK)
+
+
+def psnr(a: np.ndarray, b: np.ndarray, seen: np.ndarray) -> float:
+    """Decibels over the texels that were seen."""
+    return float(10 * np.log10(PEAK**2 / max(((a - b)[seen] ** 2).mean(), 1e-9)))
+
+
+def ssim(a: np.ndarray, b: np.ndarray, seen: np.ndarray) -> float:
+    """Mean structural similarity (Gaussian window of 1.5 texels) where the whole window was seen."""
+
+    def blur(x: np.ndarray) -> np.ndarray:
+        return cv2.GaussianBlur(x, (11, 11), 1.5)
+
+    ma, mb = blur(a), blur(b)
+    va, vb, cov = blur(a * a) - ma * ma, blur(b * b) - mb * mb, blur(a * b) - ma * mb
+    c1, c2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
+    value = (2 * ma * mb + c1) * (2 * cov + c2) / ((ma * ma + mb * mb + c1) * (va + vb + c2))
+    return float(value[cv2.erode(seen.astype(np.uint8), np.ones((11, 11), np.uint8)) > 0].mean())
+
+
+def inversion(gan: TextureGan, textures: Textures, count: int, steps: int) -> str:
+    """Markdown: figures of each source's held-out people, with W+ and after refinement."""
+    lines = ["| held-out people of | textures | PSNR W+ | SSIM W+ | PSNR refined | SSIM refined |", "|" + " --- |" * 6]
+    for source in np.unique(textures.sources):
+        rows = np.flatnonzero(textures.sources == source)
+        rows = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
+        figures = []
+        for row in rows:
+            channels, seen = textures.read(np.array([row]))
+            inputs = [torch.from_numpy(a) for a in (channels, seen, textures.colour[[row]].astype(np.float32))]
+            with torch.inference_mode():
+                codes = gan.encoder(*inputs)
+            closer = refine(gan.synthesis, codes.clone(), *inputs, steps=steps)
+            real, mask = grey(channels[0, 0]), seen[0, 0] > 0
+            made = [grey(gan.detail(c.numpy())[0]) for c in (codes, closer)]
+            figures.append([f(m, real, mask) for m in made for f in (psnr, ssim)])
+        mean = np.mean(figures, axis=0)
+        lines.append(f"| {source} | {len(rows)} | " + " | ".join(f"{x:.3g}" for x in mean) + " |")
+    return "\n".join(lines)
+
+
+def skin_lab(rgb: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """(3,) mean CIE Lab colour inside the face's outline, without eyes and lips."""
+    mask = np.zeros(rgb.shape[:2], np.uint8)
+    cv2.fillPoly(mask, [np.rint(landmarks[topo.FACE_OVAL, :2]).astype(np.int32)], 1)
+    for hole in (topo.LEFT_EYE, topo.RIGHT_EYE, topo.OUTER_LIPS):
+        cv2.fillPoly(mask, [np.rint(landmarks[hole, :2]).astype(np.int32)], 0)
+    return cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)[mask > 0].mean(0)
+
+
+def edits(clips: list[Path], texture: str, count: int) -> str:
+    """Markdown: mean and largest ΔE of the skin for each emotion, and milliseconds of the texture stage."""
+    shifts: dict[str, list[float]] = {e: [] for e in EMOTIONS}
+    clock, frames_edited = StageClock(), 0
+    for clip in clips:
+        editor = ClipEditor(EditOptions(only="texture", texture=texture, threads=1), clock)
+        frames = list(islice(read_frames(clip), count))
+        for frame in frames:
+            editor.observe(frame)
+        editor.solve()
+        for frame in frames[:: max(count // 3, 1)]:
+            if not editor._store.has(frame.index):
+                continue
+            at = editor._store.landmarks(frame.index)
+            before = skin_lab(frame.rgb, at)
+            for e in EMOTIONS:
+                after = skin_lab(editor.edit(frame, Timeline.constant(e, 1.0)), at)
+                shifts[e].append(float(np.linalg.norm(after - before)))
+                frames_edited += 1
+    lines = [f"| {texture} | ΔE mean | ΔE most |", "| --- | --- | --- |"]
+    lines += [f"| {e} | {np.mean(v):.2f} | {np.max(v):.2f} |" for e, v in shifts.items()]
+    spent = clock.seconds["texture"] / frames_edited * 1000
+    return "\n".join([*lines, "", f"texture stage: {spent:.1f} ms an edit"])
+
+
+def main() -> None:
+    """Runs the command line."""
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("clips", nargs="*", type=Path)
+    p.add_argument("--data", type=Path, help="folder of the collection, for the inversion")
+    p.add_argument("--cache", type=Path, default=Path("build/cache"))
+    p.add_argument("--textures", type=Path, default=Path("build/textures"))
+    p.add_argument("--weights", type=Path, default=Path("checkpoints/texture_gan.safetensors"))
+    p.add_argument("--count", type=int, default=30, help="textures of each source, and frames of each clip")
+    p.add_argument("--steps", type=int, default=40, help="of the refinement")
+    args = p.parse_args()
+    torch.set_num_threads(1)
+    if args.data:
+        gan, collection = load_texture_gan(args.weights), Collection(args.data, args.cache)
+        textures = load_textures(collection, load_face_model("open"), args.textures, gan.synthesis.size)
+        out = np.isin(textures.people, sorted(held_out_people(collection.samples)))
+        print(inversion(gan, textures.where(out), args.count, args.steps), end="\n\n")
+    for texture in ("linear", "tgan") if args.clips else ():
+        print(edits(args.clips, texture, args.count), end="\n\n")
+
+
+if __name__ == "__main__":
+    main()
