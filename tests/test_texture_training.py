@@ -28,7 +28,7 @@ from talkedit.train.tgan import GanConfig, GanRun, augment
 
 SIZE = 32
 SMALL = AutoencoderConfig(
-    size=SIZE, most=8, base=64, width=8, batch=4, coarse=2, middle=1, fine=1, adversary=2, save_every=3
+    size=SIZE, most=8, base=64, width=8, components=16, batch=4, coarse=2, middle=1, fine=1, adversary=2, save_every=3
 )
 
 

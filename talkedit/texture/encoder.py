@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import cv2
 import numpy as np
 import torch
@@ -11,13 +9,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from talkedit.texture.editor import detail_of
-from talkedit.texture.stylegan import CHANNELS, W, codes_of
+from talkedit.texture.stylegan import CHANNELS, GAIN, Conv, Linear, W, activate, codes_of, enlarge
 from talkedit.texture.uv_map import LUMINANCE
 
 DETAIL_RANGE, CHROMA_RANGE = 1.6, 0.8
 """The largest log luminance and log chroma that are kept."""
 CHROMA_PART = 4
 """Chroma is kept at this fraction of the texture's side: it is smooth."""
+SPREAD = 0.5
+"""Standard deviation of an untrained encoder's codes around their mean."""
+EIGEN_SIZE = 64
+"""Texels a side at which eigen-textures are read, and the variance of what they leave unexplained there."""
+NOISE = 0.05
 READ_SIZE = 128
 """Texels a side of what the encoder reads; finer detail would not fit into the codes."""
 
@@ -46,13 +49,13 @@ class Residual(nn.Module):
 
     def __init__(self, fan_in: int, fan_out: int) -> None:
         super().__init__()
-        self.first = nn.Conv2d(fan_in, fan_in, 3, padding=1)
-        self.second = nn.Conv2d(fan_in, fan_out, 3, stride=2, padding=1)
-        self.past = nn.Conv2d(fan_in, fan_out, 1)
+        self.first = Conv(fan_in, fan_in)
+        self.second = Conv(fan_in, fan_out, stride=2)
+        self.past = Conv(fan_in, fan_out, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.second(functional.leaky_relu(self.first(functional.leaky_relu(x, 0.2)), 0.2))
-        return (y + self.past(functional.avg_pool2d(x, 2))) / math.sqrt(2)
+        y = self.second(activate(self.first(activate(x))))
+        return (y + self.past(functional.avg_pool2d(x, 2))) / GAIN
 
 
 class MapToStyle(nn.Module):
@@ -60,13 +63,41 @@ class MapToStyle(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.down = nn.ModuleList(nn.Conv2d(width, width, 3, stride=2, padding=1) for _ in range(2))
-        self.out = nn.Linear(width * 4, W)
+        self.down = nn.ModuleList(Conv(width, width, stride=2) for _ in range(2))
+        self.out = Linear(width * 4, W)
 
     def forward(self, x: Tensor) -> Tensor:
         for conv in self.down:
-            x = functional.leaky_relu(conv(x), 0.2)
+            x = activate(conv(x))
         return self.out(x.flatten(1))
+
+
+class EigenReader(nn.Module):
+    """The weights of a generator's eigen-textures that explain what was seen of a texture best, as codes.
+
+    Args:
+        codes: L.
+        components: K, a multiple of L.
+    """
+
+    def __init__(self, codes: int, components: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(EIGEN_SIZE**2))
+        self.register_buffer("components", torch.zeros(components, EIGEN_SIZE**2))
+        self.register_buffer("subspace", torch.zeros(codes, components // codes, W))
+
+    @torch.no_grad()
+    def forward(self, detail: Tensor, seen: Tensor) -> Tensor:
+        """(B, 1, S, S) log luminance and visibility → (B, L, 512): ridge regression over the texels seen."""
+        small = (EIGEN_SIZE, EIGEN_SIZE)
+        area = functional.interpolate(seen, small, mode="area").flatten(1)
+        texture = functional.interpolate(detail * seen, small, mode="area").flatten(1) / area.clamp_min(1e-3)
+        weight = area / NOISE
+        left = torch.einsum("bp,kp,jp->bkj", weight, self.components, self.components)
+        left = left + torch.eye(len(self.components), device=left.device)
+        right = (weight * (texture - self.mean)) @ self.components.T
+        found = torch.linalg.solve(left, right).unflatten(1, self.subspace.shape[:2])
+        return torch.einsum("blk,lkw->blw", found, self.subspace)
 
 
 class Encoder(nn.Module):
@@ -75,28 +106,28 @@ class Encoder(nn.Module):
     Args:
         size: texels a side of the generator's textures; sets the number of codes.
         width: channels of the pyramid, a multiple of 8.
+        components: how many eigen-textures the generator has.
 
     Attributes:
         mean: (L, 512), the code of the mean face.
     """
 
-    def __init__(self, size: int, width: int = 48) -> None:
+    def __init__(self, size: int, width: int = 48, components: int = 0) -> None:
         super().__init__()
-        self.size, self.width = size, width
-        self.read = nn.Conv2d(CHANNELS + 2, width // 2, 5, stride=2, padding=2)
+        self.size, self.width, self.components = size, width, components
+        self.read = Conv(CHANNELS + 2, width // 2, 5, stride=2)
         self.body = nn.ModuleList(
             [Residual(width // 2, width), Residual(width, 2 * width), Residual(2 * width, 2 * width)]
         )
-        self.side = nn.ModuleList(nn.Conv2d(c, width, 1) for c in (width, 2 * width, 2 * width))
+        self.side = nn.ModuleList(Conv(c, width, 1) for c in (width, 2 * width, 2 * width))
         count = codes_of(size)
         # As in pSp: the first codes read the coarsest level, the next ones finer levels.
         self.level = [2 if i < 3 else 1 if i < 7 else 0 for i in range(count)]
         # The way from a level down to 8 × 8 is shared by the codes that read it.
-        self.down = nn.ModuleList(
-            nn.ModuleList(nn.Conv2d(width, width, 3, stride=2, padding=1) for _ in range(2 - k)) for k in range(3)
-        )
+        self.down = nn.ModuleList(nn.ModuleList(Conv(width, width, stride=2) for _ in range(2 - k)) for k in range(3))
         self.heads = nn.ModuleList(MapToStyle(width) for _ in range(count))
         self.mean = nn.Parameter(torch.randn(count, W))
+        self.eigen = EigenReader(count, components) if components else None
 
     def forward(self, texture: Tensor, seen: Tensor, colour: Tensor) -> Tensor:
         """(B, 3, S, S), (B, 1, S, S) in 0..1 and (B,) 1 for colour, 0 for grey → (B, L, 512)."""
@@ -112,9 +143,11 @@ class Encoder(nn.Module):
         top = None
         for k in (2, 1, 0):
             own = self.side[k](levels[k])
-            up = functional.interpolate(top, scale_factor=2, mode="bilinear") if top is not None else 0
-            levels[k] = top = own + up
+            levels[k] = top = own if top is None else (own + enlarge(top)) / GAIN
         for k, convs in enumerate(self.down):
             for conv in convs:
-                levels[k] = functional.leaky_relu(conv(levels[k]), 0.2)
-        return self.mean + torch.stack([head(levels[k]) for head, k in zip(self.heads, self.level, strict=True)], 1)
+                levels[k] = activate(conv(levels[k]))
+        codes = self.mean + SPREAD * torch.stack(
+            [head(levels[k]) for head, k in zip(self.heads, self.level, strict=True)], 1
+        )
+        return codes if self.eigen is None else codes + self.eigen(texture[:, :1], seen)

@@ -28,14 +28,15 @@ def network_tensors(network: nn.Module) -> dict[str, np.ndarray]:
 def shape_of(network: nn.Module) -> dict[str, str]:
     """What has to be known to build the network again, as strings for a file's header."""
     if isinstance(network, Encoder):
-        return {"encoder": json.dumps([network.size, network.width])}
+        return {"encoder": json.dumps([network.size, network.width, network.components])}
     synthesis = network if isinstance(network, Synthesis) else network.synthesis
-    return {"channels": json.dumps(synthesis.channels)}
+    return {"channels": json.dumps(synthesis.channels), "components": json.dumps(synthesis.components)}
 
 
 def build_synthesis(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> Synthesis:
     """The synthesis network of a file, ready to use; KeyError, ValueError, RuntimeError where it is something else."""
-    synthesis = Synthesis({int(r): int(c) for r, c in json.loads(metadata["channels"]).items()})
+    channels = {int(r): int(c) for r, c in json.loads(metadata["channels"]).items()}
+    synthesis = Synthesis(channels, int(metadata["components"]))
     synthesis.load_state_dict({k.removeprefix("synthesis."): torch.from_numpy(v.astype(np.float32))
                                for k, v in tensors.items() if not k.startswith("mapping.")})  # fmt: skip
     return synthesis.eval().requires_grad_(False)
@@ -43,8 +44,7 @@ def build_synthesis(tensors: dict[str, np.ndarray], metadata: dict[str, str]) ->
 
 def build_encoder(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> Encoder:
     """The encoder of a file, ready to use; errors as `build_synthesis`."""
-    size, width = json.loads(metadata["encoder"])
-    encoder = Encoder(int(size), int(width))
+    encoder = Encoder(*(int(n) for n in json.loads(metadata["encoder"])))
     encoder.load_state_dict({k: torch.from_numpy(v.astype(np.float32)) for k, v in tensors.items()})
     return encoder.eval().requires_grad_(False)
 

@@ -174,18 +174,40 @@ class Block(nn.Module):
 class Synthesis(nn.Module):
     """(B, L, 512) codes to (B, 3, T, T) textures.
 
+    UV textures lie on a fixed template, so there may be eigen-textures below the styled layers: fixed pictures that
+    the codes weigh, and to which the layers add what is not linear.
+
     Args:
         channels: how many at each resolution from 4 to T, see `budget`.
+        components: how many eigen-textures, a multiple of L; 0 gives the plain StyleGAN2.
     """
 
-    def __init__(self, channels: dict[int, int]) -> None:
+    def __init__(self, channels: dict[int, int], components: int = 0) -> None:
         super().__init__()
-        self.channels = dict(channels)
+        self.channels, self.components = dict(channels), components
         self.size = max(channels)
         self.codes = codes_of(self.size)
         self.constant = nn.Parameter(torch.randn(channels[4], 4, 4))
         sizes = resolutions(self.size)
         self.blocks = nn.ModuleList(Block(channels[max(r // 2, 4)], channels[r], r) for r in sizes)
+
+        if components:
+            half = self.size // 2
+            self.register_buffer("mean", torch.zeros(CHANNELS, self.size, self.size))
+            self.register_buffer("eigen", torch.zeros(components, half, half))
+            self.register_buffer("subspace", torch.zeros(self.codes, components // self.codes, W))
+
+    def linear(self, codes: Tensor, size: int) -> Tensor:
+        """(B, 3, S, S) mean and eigen-textures, weighted by (B, L, 512) codes."""
+        weights = torch.einsum("blw,lkw->blk", codes, self.subspace).flatten(1)
+        half = self.size // 2
+        side = min(size, half)
+        eigen = functional.interpolate(self.eigen[None], (side, side), mode="area") if side < half else self.eigen[None]
+        made = (weights @ eigen[0].flatten(1)).reshape(-1, 1, side, side)
+        if size > side:
+            made = enlarge(made)
+        mean = functional.interpolate(self.mean[None], (size, size), mode="area")
+        return mean + functional.pad(made, (0, 0, 0, 0, 0, CHANNELS - 1))
 
     def forward(self, codes: Tensor, size: int | None = None, noise: torch.Generator | None = None) -> Tensor:
         """The texture, or its first stages up to ``size`` texels; without noise it is a function of the codes."""
@@ -194,7 +216,7 @@ class Synthesis(nn.Module):
         for block in self.blocks[: len(resolutions(size or self.size))]:
             x, picture = block(x, picture, codes[:, at : at + len(block.layers) + 1], noise)
             at += len(block.layers)
-        return picture
+        return picture + self.linear(codes, size or self.size) if self.components else picture
 
 
 class Generator(nn.Module):

@@ -21,13 +21,11 @@ from torch.nn import functional
 from talkedit.errors import InputError
 from talkedit.texture import losses
 from talkedit.texture.encoder import READ_SIZE, Encoder
-from talkedit.texture.stylegan import Discriminator, Synthesis, follow_average, r1_penalty, resolutions
+from talkedit.texture.stylegan import Discriminator, Synthesis, codes_of, follow_average, r1_penalty, resolutions
+from talkedit.train.eigen_textures import eigen_textures, start_from
 from talkedit.train.run import TrainingRun
 from talkedit.train.texture_batches import TextureBatch, TextureSampler
 from talkedit.train.textures import Textures
-
-# The encoder's weights are not equalised as the generator's are: it learns at this share of the rate.
-ENCODER_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -39,6 +37,7 @@ class AutoencoderConfig:
         size: texels a side.
         most, base: channels at resolution r are base / r, rounded up to eights, at most ``most``.
         width: of the encoder.
+        components: eigen-textures that both networks start from, a multiple of the number of codes.
         batch: textures a step (even); half as many at the full size.
         coarse, middle, fine, adversary: steps at a quarter, at half, at the full size, and with the adversary.
         rate: learning rate; it falls to a tenth along a cosine.
@@ -54,16 +53,17 @@ class AutoencoderConfig:
     most: int = 128
     base: int = 1536
     width: int = 48
+    components: int = 126
     batch: int = 16
-    coarse: int = 1200
-    middle: int = 900
-    fine: int = 500
-    adversary: int = 30
+    coarse: int = 100
+    middle: int = 600
+    fine: int = 250
+    adversary: int = 20
     rate: float = 2e-3
     pixel: float = 1.0
     gradient: float = 1.0
     pair: float = 1.0
-    latent: float = 2e-3
+    latent: float = 1e-3
     fool: float = 0.003
     r1: float = 1.0
     keep: float = 0.99
@@ -75,6 +75,8 @@ class AutoencoderConfig:
             raise InputError(f"'size' must be a power of two from 32 up, not {self.size}")
         if self.batch < 4 or self.batch % 4:
             raise InputError(f"'batch' must be a multiple of 4, not {self.batch}")
+        if self.components < 0 or self.components % codes_of(self.size):
+            raise InputError(f"'components' must be a multiple of {codes_of(self.size)}, not {self.components}")
 
     @property
     def channels(self) -> dict[int, int]:
@@ -102,16 +104,17 @@ class AutoencoderRun(TrainingRun):
     def __init__(self, config: AutoencoderConfig, textures: Textures, importance: np.ndarray, folder: Path,
                  device: str = "cpu") -> None:  # fmt: skip
         super().__init__(config, folder, device)
-        self.encoder = Encoder(config.size, config.width).to(device)
-        self.generator = Synthesis(config.channels).to(device)
+        self.encoder = Encoder(config.size, config.width, config.components).to(device)
+        self.generator = Synthesis(config.channels, config.components).to(device)
         self.critic = Discriminator(config.channels).to(device)
-        self.average = (copy.deepcopy(self.encoder), copy.deepcopy(self.generator))
         self._importance = torch.from_numpy(importance.astype(np.float32))[None, None].to(device)
         self._draw = TextureSampler(textures, READ_SIZE, device)
+        if config.components and not (folder / "snapshot.pt").exists():
+            eigen = eigen_textures(textures, self._draw.weight, importance, config.components)
+            start_from(self.encoder, self.generator, eigen)
+        self.average = (copy.deepcopy(self.encoder), copy.deepcopy(self.generator))
         both = [*self.encoder.parameters(), *self.generator.parameters()]
-        slow = {"params": list(self.encoder.parameters()), "share": ENCODER_SHARE}
-        fast = {"params": list(self.generator.parameters()), "share": 1.0}
-        self._optimiser = torch.optim.Adam([slow, fast], config.rate, betas=(0.9, 0.99))
+        self._optimiser = torch.optim.Adam(both, config.rate, betas=(0.5, 0.99))
         self._critic_optimiser = torch.optim.Adam(self.critic.parameters(), config.rate, betas=(0.0, 0.99))
         self._shared = both
         self.total = config.coarse + config.middle + config.fine + config.adversary
@@ -159,7 +162,7 @@ class AutoencoderRun(TrainingRun):
         rate = self.config.rate * warm * (0.1 + 0.45 * (1 + math.cos(math.pi * self.step / self.total)))
         for optimiser in (self._optimiser, self._critic_optimiser):
             for group in optimiser.param_groups:
-                group["lr"] = rate * group.get("share", 1.0)
+                group["lr"] = rate
 
     def _terms(self, made: Tensor, codes: Tensor, batch: TextureBatch, size: int) -> dict[str, Tensor]:
         weight = batch.seen * functional.interpolate(self._importance, (size, size), mode="area")

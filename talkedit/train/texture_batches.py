@@ -44,6 +44,9 @@ class TextureSampler:
         small: texels a side of what the encoder reads.
         device: where batches go.
 
+    Attributes:
+        weight: (N,) how often each texture is drawn, adds up to 1.
+
     Raises:
         InputError: there are no textures.
     """
@@ -60,7 +63,8 @@ class TextureSampler:
         for source in np.unique(textures.sources):
             rows = textures.sources == source
             weight[rows] *= SHARES.get(str(source), min(SHARES.values())) / weight[rows].sum()
-        self._cumulative = np.cumsum(weight / weight.sum())
+        self.weight = weight / weight.sum()
+        self._cumulative = np.cumsum(self.weight)
         order = np.argsort(textures.people, kind="stable")
         people, first = np.unique(textures.people[order], return_index=True)
         self._of = dict(zip(people.tolist(), np.split(order, first[1:]), strict=True))
