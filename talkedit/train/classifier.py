@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -17,67 +17,70 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from talkedit.data.open_recipe import held_out_people
 from talkedit.emotions import EMOTIONS, NEUTRAL
 from talkedit.errors import InputError
 from talkedit.facemodel.load import load_face_model
 from talkedit.facemodel.model import FaceModel
 from talkedit.tensor_file import read_tensors
 from talkedit.texture.editor import PersonClassifier
-from talkedit.texture.encoder import DETAIL_RANGE
-from talkedit.texture.gan import TextureGan
+from talkedit.texture.gan import FINE, TextureGan
 from talkedit.train.directions import (
+    Material,
     Shares,
     add_everybody_option,
     assemble,
     candidates,
-    codes_of_textures,
-    encode,
-    frontal,
+    details_of,
     group,
-    learned,
+    load_material,
     networks,
 )
-from talkedit.train.linear import STRONG, train_classifier
-from talkedit.train.textures import Textures, prepared_textures
-from talkedit.train.tgan import add_data_options, open_textures
+from talkedit.train.linear import ONE_SIDED, STRONG, train_classifier
+from talkedit.train.textures import Textures
+from talkedit.train.tgan import add_data_options
 
 CLASSIFIER = "classifier.safetensors"
 KINDS = ("actors", "mead", "all")
 OWN = (0.0, 0.3, 0.6)
 
 
-def classifier_of(textures: Textures, rows: np.ndarray, people: list[str]) -> PersonClassifier:
+def classifier_of(textures: Textures, people: list[str]) -> PersonClassifier:
     """f of Eq. 4 on the luminance textures of some people."""
-    faces = [
-        (str(textures.people[r]), textures.detail[r].astype(np.float32) * (DETAIL_RANGE / 127))
-        for r in rows
-        if textures.people[r] in people
-    ]
-    return train_classifier(faces, people)
+    pairs = zip(textures.people.tolist(), details_of(textures), strict=True)
+    return train_classifier([(p, d.astype(np.float32)) for p, d in pairs if p in people], people)
 
 
-def shown_changes(textures: Textures, rows: np.ndarray, codes: np.ndarray, gan: TextureGan) -> list[tuple]:
-    """What people really show: (person, emotion's index, neutral (L, 512) code, weights (N,), (T, T) change) each.
+@dataclass(frozen=True)
+class Shown:
+    """What a person really shows: neutral (L, 512) code, classifier's features, and (T, T) change of an emotion."""
 
-    Changes are those of the strongest frames, averaged with their mirror image except for contempt, and shaped as the
+    person: str
+    emotion: int
+    code: np.ndarray
+    features: np.ndarray
+    change: np.ndarray
+
+
+def shown_changes(material: Material, gan: TextureGan) -> list[Shown]:
+    """Of everybody who shows a neutral face and an emotion.
+
+    Changes are those of the strongest frames, averaged with their mirror image unless one-sided, and shaped as the
     editor's.
     """
-    people = sorted({str(p) for p in textures.people[rows]})
-    scaled = (textures.detail[r].astype(np.float16) * np.float16(DETAIL_RANGE / 127) for r in rows)
-    seen, coded = (group(textures, rows, values, set(people)) for values in (scaled, codes))
+    textures = material.textures
+    people = {str(p) for p in textures.people}
+    seen, coded = (group(textures, values, people) for values in (details_of(textures), material.codes))
     out = []
-    for person, (j, emotion) in itertools.product(people, enumerate(EMOTIONS)):
+    for person, (j, emotion) in itertools.product(sorted(people), enumerate(EMOTIONS)):
         if (person, emotion) not in seen or (person, NEUTRAL) not in seen:
             continue
         neutral = seen[person, NEUTRAL]
         change = seen[person, emotion].strongest(neutral, STRONG).detail() - neutral.detail()
-        if emotion != "contempt":
+        if emotion not in ONE_SIDED:
             change = (change + change[:, ::-1]) / 2
-        weights = gan.classifier(gan.classifier.features(neutral.detail()))
-        out.append(
-            (person, j, coded[person, NEUTRAL].detail(), weights, gan.shaped(cv2.GaussianBlur(change, (0, 0), 1.0), j))
-        )
+        change = gan.shaped(cv2.GaussianBlur(change, (0, 0), FINE * len(change) / 256), j)
+        features = gan.classifier.features(neutral.detail())
+        out.append(Shown(person, j, coded[person, NEUTRAL].detail(), features, change))
     return out
 
 
@@ -86,15 +89,15 @@ def agreement(a: np.ndarray, b: np.ndarray) -> float:
     return float((a * b).sum() / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-9))
 
 
-def score(gan: TextureGan, shown: list[tuple], classify: bool = True) -> dict[str, float]:
+def score(gan: TextureGan, shown: list[Shown], classify: bool = True) -> dict[str, float]:
     """Mean agreement with what people show: of the generator's change alone (``gan``) and with the remainder."""
     alone, both = [], []
     equal = np.full(len(gan.people), 1 / len(gan.people), np.float32)
-    for _, j, code, weights, real in shown:
-        moved = code + gan.directions.mixed(j, weights if classify else equal)
-        made = gan.shaped(gan.detail(moved[None])[0] - gan.detail(code[None])[0], j)
-        alone.append(agreement(made, real))
-        both.append(agreement(made + gan.remainder[j], real))
+    for one in shown:
+        moved = one.code + gan.directions.mixed(one.emotion, gan.classifier(one.features) if classify else equal)
+        made = gan.shaped(gan.detail(moved[None])[0] - gan.detail(one.code[None])[0], one.emotion)
+        alone.append(agreement(made, one.change))
+        both.append(agreement(made + gan.remainder[one.emotion], one.change))
     return {"gan": round(float(np.mean(alone)), 4), "with_remainder": round(float(np.mean(both)), 4)}
 
 
@@ -120,16 +123,26 @@ def load_classifier(folder: Path) -> tuple[PersonClassifier, list[str], Shares]:
         raise InputError(f"'{path}' is missing or damaged; run 'talkedit train classifier' ({error})") from error
 
 
-def left_out(args: argparse.Namespace, model: FaceModel, size: int) -> Textures | None:
-    """Textures of people to validate on: those held out everywhere, without the crowd of single pictures."""
-    if args.recipe == "paper":
-        try:
-            return prepared_textures(args.mead, model, ("test_people",))
-        except InputError:
-            return None
-    textures, collection = open_textures(args, model, size)
-    out = np.isin(textures.people, sorted(held_out_people(collection.samples)))
-    return textures.where(out & (textures.sources != "faces_open"))
+def choose(material: Material, folder: Path, model: FaceModel) -> Shares:
+    """The shares that agree best with what the held-out people show; the defaults where nobody is held out.
+
+    The crowd of single pictures does not judge: its labels are noisy.
+    """
+    best, shares = -1.0, Shares()
+    learn = material.where(~material.held_out)
+    test = material.where(material.held_out & (material.textures.sources != "faces_open"))
+    encoder, synthesis = networks(folder)
+    shown: list[Shown] | None = None
+    for kind, own in itertools.product(KINDS, OWN) if len(test.codes) else ():
+        people = candidates(learn.textures, kind)
+        gan = assemble(encoder, synthesis, learn, classifier_of(learn.textures, people), people, own, model, None)
+        if shown is None:  # neither features nor changes depend on who the directions are made of
+            shown = shown_changes(test, gan)
+        found = {c: score(gan, shown, classify)["gan"] for c, classify in (("agreement", True), ("pooled", False))}
+        print(json.dumps({"people": kind, "count": len(people), "own": own} | found), flush=True)
+        if found["agreement"] > best:
+            best, shares = found["agreement"], Shares(own, kind)
+    return shares
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -139,28 +152,12 @@ def main(argv: list[str] | None = None) -> int:
     add_everybody_option(p)
     args = p.parse_args(argv)
     model = load_face_model("open")
-    encoder, synthesis = networks(args.run)
-    textures = learned(args, model, synthesis.size)
-    rows = frontal(textures)
-    shares = load_classifier(args.run)[2] if args.everybody else None
-    test = None if args.everybody else left_out(args, model, synthesis.size)
-    if shares is None:
-        shares = Shares()
-        if test is not None and len(at := frontal(test)):
-            codes = codes_of_textures(encoder, textures, rows, args.run / f"codes_{len(rows)}.npy")
-            test_codes = encode(encoder, test.where(at))
-            best = -1.0
-            for kind, own in itertools.product(KINDS, OWN):
-                people = candidates(textures, rows, kind)
-                classifier = classifier_of(textures, rows, people)
-                gan = assemble(encoder, synthesis, textures, codes, rows, classifier, people, own, model, None)
-                found = score(gan, shown_changes(test, at, test_codes, gan))["gan"]
-                print(json.dumps({"people": kind, "count": len(people), "own": own, "agreement": found}), flush=True)
-                if found > best:
-                    best, shares = found, Shares(own, kind)
-    people = candidates(textures, rows, shares.people)
-    save_classifier(args.run, classifier_of(textures, rows, people), people, shares)
-    print(json.dumps({"people": people} | asdict(shares)))
+    material = load_material(args, model, networks(args.run)[0])
+    shares = load_classifier(args.run)[2] if args.everybody else choose(material, args.run, model)
+    learned = material.textures if args.everybody else material.where(~material.held_out).textures
+    people = candidates(learned, shares.people)
+    save_classifier(args.run, classifier_of(learned, people), people, shares)
+    print(json.dumps({"names": people} | asdict(shares)))
     return 0
 
 

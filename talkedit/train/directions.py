@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from talkedit.data.open_recipe import held_out_people
 from talkedit.emotions import EMOTIONS, NEUTRAL
 from talkedit.errors import InputError
 from talkedit.facemodel.load import load_face_model
@@ -34,11 +37,14 @@ from talkedit.train.linear import (
     trust_in,
 )
 from talkedit.train.manifest import update_manifest
-from talkedit.train.textures import Textures
-from talkedit.train.tgan import add_data_options, open_textures, paper_textures, without_held_out
+from talkedit.train.textures import Textures, joined, prepared_textures
+from talkedit.train.tgan import add_data_options, open_textures, paper_textures
 
 # Faces turned further than this teach no directions.
 FRONTAL = np.radians(18.0)
+# Sources of single pictures of many people; of each look of the larger one, so many pictures are enough.
+CROWDS = ("faces_open", "london")
+CROWD = 400
 # A crowd must show an emotion this often to teach it; so many of its faces count as one person.
 ENOUGH, PERSON = 60, 80
 # A person's own direction counts from this many frames on.
@@ -76,21 +82,41 @@ def encode(encoder: Encoder, textures: Textures, batch: int = 32) -> np.ndarray:
     return np.concatenate(out)
 
 
-def frontal(textures: Textures) -> np.ndarray:
-    """Indices of the faces that may teach directions."""
-    return np.flatnonzero((textures.emotions != "") & (np.abs(textures.turn[:, 1]) <= FRONTAL))
+@dataclass(frozen=True)
+class Material:
+    """What classifier and directions are learned from: frontal, labelled textures and their codes.
+
+    Attributes:
+        textures: (N) textures.
+        codes: (N, L, 512) float16.
+        held_out: (N,) bool, people that figures are measured on.
+    """
+
+    textures: Textures
+    codes: np.ndarray
+    held_out: np.ndarray
+
+    def where(self, chosen: np.ndarray) -> Material:
+        """The part of an index array or mask."""
+        return Material(self.textures.where(chosen), self.codes[chosen], self.held_out[chosen])
 
 
-def owners(textures: Textures, rows: np.ndarray) -> list[set[str]]:
+def owners(textures: Textures) -> list[set[str]]:
     """Who each face speaks for: the person, and the crowd where it is one of single pictures."""
-    return [{str(textures.people[r])} | ({str(textures.sources[r])} if textures.sources[r] in ("faces_open", "london")
-            else set()) for r in rows]  # fmt: skip
+    pairs = zip(textures.people.tolist(), textures.sources.tolist(), strict=True)
+    return [{person, source} if source in CROWDS else {person} for person, source in pairs]
 
 
-def group(textures: Textures, rows: np.ndarray, details: Iterable[np.ndarray], people: set[str]) -> dict:
-    """(person or crowd, emotion) → `Group` of these rows, with the head's turn taken out of the shapes."""
+def group(textures: Textures, details: Iterable[np.ndarray], people: set[str]) -> dict:
+    """(person or crowd, emotion) → `Group` of the textures, with the head's turn taken out of the shapes.
+
+    Args:
+        textures: all that are frontal and labelled.
+        details: of each, what the groups average: a code, or the texture itself.
+        people: whose groups are wanted, names of crowds among them.
+    """
     groups: dict[tuple[str, str], Group] = defaultdict(Group)
-    for row, detail, who in zip(rows, details, owners(textures, rows), strict=True):
+    for row, (detail, who) in enumerate(zip(details, owners(textures), strict=True)):
         for owner in who & people:
             groups[owner, str(textures.emotions[row])].add(textures.points[row], detail, textures.turn[row])
     groups = dict(groups)
@@ -98,7 +124,12 @@ def group(textures: Textures, rows: np.ndarray, details: Iterable[np.ndarray], p
     return groups
 
 
-def candidates(textures: Textures, rows: np.ndarray, kind: str) -> list[str]:
+def details_of(textures: Textures) -> Iterator[np.ndarray]:
+    """(T, T) float16 log luminance of each texture."""
+    return (detail.astype(np.float16) * np.float16(DETAIL_RANGE / 127) for detail in textures.detail)
+
+
+def candidates(textures: Textures, kind: str) -> list[str]:
     """Names of the people of a kind (see `Shares`), sorted.
 
     Raises:
@@ -106,9 +137,9 @@ def candidates(textures: Textures, rows: np.ndarray, kind: str) -> list[str]:
     """
     shown: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     source = {}
-    for r in rows:
-        shown[str(textures.people[r])][str(textures.emotions[r])] += 1
-        source[str(textures.people[r])] = str(textures.sources[r])
+    for person, emotion, where in zip(textures.people, textures.emotions, textures.sources, strict=True):
+        shown[str(person)][str(emotion)] += 1
+        source[str(person)] = str(where)
     actors = {p for p, seen in shown.items() if all(seen.get(e, 0) for e in (*EMOTIONS, NEUTRAL))}
     if not actors:
         raise InputError("nobody in the data shows all seven emotions and a neutral face; at least one actor must")
@@ -183,39 +214,35 @@ def remainder(gan: TextureGan, linear: np.ndarray, neutral: np.ndarray) -> np.nd
     return out
 
 
-def mean_change(textures: Textures, rows: np.ndarray, model: FaceModel, template: UvTemplate) -> np.ndarray:
+def mean_change(textures: Textures, model: FaceModel, template: UvTemplate) -> np.ndarray:
     """(7, T, T) change of log luminance under each emotion, the mean over the actors: the linear editor's."""
-    actors = candidates(textures, rows, "actors")
-    keep = set(actors) | {"faces_open", "london"}
-    scaled = (textures.detail[r].astype(np.float16) * np.float16(DETAIL_RANGE / 127) for r in rows)
-    return texture_directions(group(textures, rows, scaled, keep), actors, model, template).mean(0)
+    actors = candidates(textures, "actors")
+    groups = group(textures, details_of(textures), {*actors, *CROWDS})
+    return texture_directions(groups, actors, model, template).mean(0)
 
 
-def assemble(encoder: Encoder, synthesis: Synthesis, textures: Textures, codes: np.ndarray, rows: np.ndarray,
-             classifier: PersonClassifier, people: list[str], own: float, model: FaceModel,
-             linear: np.ndarray | None) -> TextureGan:  # fmt: skip
+def assemble(encoder: Encoder, synthesis: Synthesis, material: Material, classifier: PersonClassifier,
+             people: list[str], own: float, model: FaceModel, linear: np.ndarray | None) -> TextureGan:  # fmt: skip
     """Everything that ships.
 
     Args:
         encoder, synthesis: the networks.
-        textures: to learn directions from.
-        codes: (R, L, 512) of the textures in ``rows``.
-        rows: the frontal, labelled ones.
+        material: to learn directions from.
         classifier, people: of Eq. 4.
         own: see `Shares`.
         model: the face model.
         linear: (7, T, T), see `mean_change`; None leaves the remainder at 0.
     """
     template = UvTemplate(model, synthesis.size)
-    groups = group(textures, rows, codes, set(people) | {"faces_open", "london"})
+    groups = group(material.textures, material.codes, {*people, *CROWDS})
     found, flat = directions(groups, people, own)
     mask = edit_mask(model, template)
     blank = np.zeros((len(EMOTIONS), *mask.shape), np.float32)
     gan = TextureGan(encoder, synthesis, found, classifier, tuple(people), mask, flat, blank)
     if linear is None:
         return gan
-    neutral = np.flatnonzero(textures.emotions[rows] == NEUTRAL)
-    chosen = codes[neutral[np.linspace(0, len(neutral) - 1, min(FACES, len(neutral))).astype(int)]]
+    neutral = np.flatnonzero(material.textures.emotions == NEUTRAL)
+    chosen = material.codes[neutral[np.linspace(0, len(neutral) - 1, min(FACES, len(neutral))).astype(int)]]
     rest = remainder(gan, linear, chosen.astype(np.float32))
     return TextureGan(encoder, synthesis, found, classifier, tuple(people), mask, flat, rest)
 
@@ -226,12 +253,47 @@ def add_everybody_option(p: argparse.ArgumentParser) -> None:
     p.add_argument("--everybody", action="store_true", help=text)
 
 
-def learned(args: argparse.Namespace, model: FaceModel, size: int) -> Textures:
-    """The textures that classifier and directions learn from, as the command line says."""
+def load_material(args: argparse.Namespace, model: FaceModel, encoder: Encoder) -> Material:
+    """Textures and codes as the command line says; codes are made once and kept in the run's folder.
+
+    Raises:
+        InputError: the data cannot be used.
+    """
     if args.recipe == "paper":
-        return paper_textures(args, model)[1]
-    textures, collection = open_textures(args, model, size)
-    return textures if args.everybody else without_held_out(textures, collection)
+        textures = paper_textures(args, model)[1]
+        held_out = np.zeros(len(textures), bool)
+        with suppress(InputError):  # nobody was held out
+            test = prepared_textures(args.mead, model, ("test_people",))
+            textures, held_out = joined([textures, test]), np.r_[held_out, np.ones(len(test), bool)]
+    else:
+        textures, collection = open_textures(args, model, encoder.size)
+        held_out = np.isin(textures.people, sorted(held_out_people(collection.samples)))
+    rows = frontal(textures)
+    textures, held_out = textures.where(rows), held_out[rows]
+    return Material(textures, _kept_codes(encoder, textures, args.run / "codes.npz"), held_out)
+
+
+def frontal(textures: Textures) -> np.ndarray:
+    """Indices of the faces that may teach directions; of a crowd's most frequent looks only some."""
+    rows = np.flatnonzero((textures.emotions != "") & (np.abs(textures.turn[:, 1]) <= FRONTAL))
+    out = []
+    crowd = textures.sources[rows] == "faces_open"
+    for emotion in np.unique(textures.emotions[rows]):
+        of_one = rows[crowd & (textures.emotions[rows] == emotion)]
+        out.append(of_one[np.linspace(0, len(of_one) - 1, min(CROWD, len(of_one))).astype(int)])
+    return np.sort(np.concatenate([rows[~crowd], *out]))
+
+
+def _kept_codes(encoder: Encoder, textures: Textures, file: Path) -> np.ndarray:
+    """`encode`, kept in a file; made anew where it belongs to another encoder or other textures."""
+    mark = np.frombuffer(hashlib.sha256(b"".join([*(v.numpy().tobytes() for v in encoder.state_dict().values()),
+                                                  textures.detail.tobytes()])).digest(), np.uint8)  # fmt: skip
+    with suppress(OSError, ValueError, KeyError), np.load(file, allow_pickle=False) as stored:
+        if np.array_equal(stored["mark"], mark):
+            return stored["codes"]
+    codes = encode(encoder, textures)
+    np.savez(file, codes=codes, mark=mark)
+    return codes
 
 
 def networks(folder: Path) -> tuple[Encoder, Synthesis]:
@@ -246,25 +308,6 @@ def networks(folder: Path) -> tuple[Encoder, Synthesis]:
     return encoder, synthesis
 
 
-def codes_of_textures(encoder: Encoder, textures: Textures, rows: np.ndarray, file: Path) -> np.ndarray:
-    """`encode` of some textures, kept in a file for the next stage.
-
-    Raises:
-        InputError: the file belongs to other textures or is damaged.
-    """
-    if file.exists():
-        try:
-            codes = np.load(file, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{file} is damaged; delete it ({error})") from error
-        if len(codes) != len(rows):
-            raise InputError(f"{file} belongs to other textures; delete it")
-        return codes
-    codes = encode(encoder, textures.where(rows))
-    np.save(file, codes)
-    return codes
-
-
 def main(argv: list[str] | None = None) -> int:
     """Learns directions and writes ``texture_gan.safetensors``."""
     from talkedit.train.classifier import load_classifier
@@ -276,12 +319,12 @@ def main(argv: list[str] | None = None) -> int:
     args = p.parse_args(argv)
     model = load_face_model("open")
     encoder, synthesis = networks(args.run)
-    textures = learned(args, model, synthesis.size)
-    rows = frontal(textures)
-    codes = codes_of_textures(encoder, textures, rows, args.run / f"codes_{len(rows)}.npy")
+    material = load_material(args, model, encoder)
+    if not args.everybody:
+        material = material.where(~material.held_out)
     classifier, people, shares = load_classifier(args.run)
-    linear = mean_change(textures, rows, model, UvTemplate(model, synthesis.size))
-    gan = assemble(encoder, synthesis, textures, codes, rows, classifier, people, shares.own, model, linear)
+    linear = mean_change(material.textures, model, UvTemplate(model, synthesis.size))
+    gan = assemble(encoder, synthesis, material, classifier, people, shares.own, model, linear)
     save_texture_gan(args.output, gan, {"recipe": args.recipe, "own": json.dumps(shares.own)})
     sources = "muxspace/facial_expressions, London set, MEAD (front view), LivePortrait examples"
     update_manifest(
@@ -293,7 +336,7 @@ def main(argv: list[str] | None = None) -> int:
             "licence": "research, non-commercial (follows from MEAD)",
         },
     )
-    print(json.dumps({"people": people, "directions": len(gan.directions.values), "faces": len(rows)}))
+    print(json.dumps({"people": people, "directions": len(gan.directions.values), "faces": len(material.codes)}))
     return 0
 
 

@@ -71,7 +71,7 @@ class Textures:
 
         Args:
             rows: (B,) indices.
-            size: texels a side, at most ``self.size``; None for all there are.
+            size: texels a side; None for all there are.
 
         Returns:
             (B, 3, S, S) float32 and (B, 1, S, S) float32 in 0..1; channels are 0 where nothing was seen.
@@ -82,7 +82,7 @@ class Textures:
         for i, row in enumerate(rows):
             mask = np.unpackbits(self.seen[row], axis=1, count=self.size).astype(np.float32)
             detail = self.detail[row].astype(np.float32) * (DETAIL_RANGE / 127)
-            if size < self.size:
+            if size != self.size:
                 part = cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA)
                 detail = cv2.resize(detail, (size, size), interpolation=cv2.INTER_AREA) / np.maximum(part, 0.25)
                 mask = part * (part >= 0.5)
