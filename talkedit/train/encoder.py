@@ -158,7 +158,7 @@ def main(argv: list[str] | None = None) -> int:
         textures = paper_textures(args, model)[1]
     weight = importance(model, generator.size)
     run = EncoderRun(config, generator, textures, weight, args.run / "encoder", device, start)
-    train(run, textures)
+    train(run, textures, args.tensorboard)
     gan_file.save_network(args.run / gan_file.ENCODER, run.average[0])
     return 0
 

@@ -22,6 +22,9 @@ def main(argv: list[str] | None = None) -> int:
         word for name in names if (value := getattr(args, name)) is not None for word in (f"--{name}", str(value))
     ]
 
+    if args.tensorboard:
+        shared.append("--tensorboard")
+
     def config(path: Path | None) -> list[str]:
         return ["--config", str(path)] if path else []
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +40,7 @@ from talkedit.texture.stylegan import (
 from talkedit.texture.uv_map import UvTemplate
 from talkedit.train.autoencoder import AutoencoderConfig, AutoencoderRun
 from talkedit.train.linear import edit_mask
-from talkedit.train.run import TrainingRun
+from talkedit.train.run import TrainingRun, add_run_arguments, finish_run
 from talkedit.train.settings import read_settings
 from talkedit.train.texture_batches import TextureBatch, TextureSampler
 from talkedit.train.textures import Textures, load_textures, prepared_textures
@@ -249,9 +248,7 @@ def add_data_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--textures", type=Path, default=Path("build/textures"), help="recipe open: folder for UV textures")
     p.add_argument("--ffhq", type=Path, help="recipe paper: FFHQ as prepared by 'talkedit prepare'")
     p.add_argument("--mead", type=Path, help="recipe paper: MEAD as prepared by 'talkedit prepare'")
-    p.add_argument("--run", type=Path, default=Path("build/texture"), help="folder of the run, to continue it")
-    p.add_argument("--config", type=Path, help="JSON file of settings of this stage")
-    p.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    add_run_arguments(p, "build/texture")
 
 
 def open_textures(args: argparse.Namespace, model: FaceModel, size: int) -> tuple[Textures, Collection]:
@@ -285,11 +282,10 @@ def without_held_out(textures: Textures, collection: Collection) -> Textures:
     return textures.where(~np.isin(textures.people, sorted(held_out_people(collection.samples))))
 
 
-def train(run: TrainingRun, textures: Textures) -> None:
-    """Does what is left of a run; prints the log and keeps a sample sheet."""
-    for line in run.train():
-        print(json.dumps(line), flush=True)
-        cv2.imwrite(str(run.folder / "samples.png"), samples(run, textures))
+def train(run: TrainingRun, textures: Textures, tensorboard: bool) -> None:
+    """Does what is left of a run; prints the log and leaves a sample sheet."""
+    finish_run(run, tensorboard)
+    cv2.imwrite(str(run.folder / "samples.png"), samples(run, textures))
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -304,7 +300,7 @@ def main(argv: list[str] | None = None) -> int:
         if config.leave_out:
             textures = without_held_out(textures, collection)
         run = AutoencoderRun(config, textures, importance(model, config.size), args.run / "tgan", device)
-        train(run, textures)
+        train(run, textures, args.tensorboard)
         gan_file.save_network(args.run / gan_file.ENCODER, run.average[0])
         gan_file.save_network(args.run / gan_file.GENERATOR, run.average[1])
         return 0
@@ -313,7 +309,7 @@ def main(argv: list[str] | None = None) -> int:
     if config.size != ffhq.size:
         raise InputError(f"the data was prepared at {ffhq.size} texels, the settings say {config.size}")
     run = GanRun(config, ffhq, mead, args.run / "tgan", device)
-    train(run, mead)
+    train(run, mead, args.tensorboard)
     gan_file.save_network(args.run / gan_file.GENERATOR, run.average)
     return 0
 
