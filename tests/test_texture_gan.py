@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from talkedit.emotions import EMOTIONS
+from talkedit import resources
+from talkedit.demo.speaker import Speaker, make_script
+from talkedit.editor import ClipEditor
+from talkedit.emotions import EMOTIONS, Timeline
 from talkedit.errors import InputError
+from talkedit.options import EditOptions
+from talkedit.report import StageClock
 from talkedit.texture.editor import LIMIT, PersonClassifier
 from talkedit.texture.encoder import Encoder, face_channels
 from talkedit.texture.gan import Directions, Look, TextureGan, load_texture_gan, save_texture_gan
@@ -26,6 +31,7 @@ from talkedit.texture.stylegan import (
     resolutions,
     spread,
 )
+from talkedit.types import Frame
 
 TINY = {r: 8 for r in resolutions(32)}
 
@@ -248,3 +254,71 @@ def test_file_round_trip_and_bad_files(tmp_path, gan):
     with pytest.raises(InputError):
         load_texture_gan(path)
     assert len(EMOTIONS) == back.remainder.shape[0]
+
+
+# -- what ships
+
+
+@pytest.fixture(scope="module")
+def shipped() -> TextureGan:
+    return load_texture_gan(resources.find("checkpoints", "texture_gan.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def demo() -> list[Frame]:
+    speaker, script = Speaker(seed=0, size=256, oversample=1), make_script(0)
+    return [Frame(i, speaker.picture(script, 20 + i), i) for i in range(3)]
+
+
+def learn(frames: list[Frame], **options) -> ClipEditor:
+    editor = ClipEditor(EditOptions(texture="tgan", **options), StageClock())
+    for frame in frames:
+        editor.observe(frame)
+    editor.solve()
+    return editor
+
+
+def test_shipped_weights_have_the_papers_layout(shipped):
+    assert shipped.synthesis.size == 256 and shipped.directions.values.shape[1:] == (14, W)
+    assert not shipped.remainder[:, shipped.mask == 0].any()
+    assert resources.find("checkpoints", "texture_gan.safetensors").stat().st_size <= 16e6
+
+
+@pytest.mark.parametrize("only", [None, "texture"])
+def test_shipped_weights_edit_and_leave_the_background(demo, only):
+    editor, frame = learn(demo, only=only), demo[1]
+    assert editor.edit(frame, Timeline.constant("happy", 0.0)) is frame.rgb
+    edited = editor.edit(frame, Timeline.constant("angry", 1.0))
+    changed = np.abs(edited.astype(int) - frame.rgb).max(2) > 0
+    assert changed.mean() > 0.02
+    assert not changed[:20].any() and not changed[:, :20].any() and not changed[:, -20:].any()
+    again = learn(demo, only=only).edit(frame, Timeline.constant("angry", 1.0))
+    np.testing.assert_array_equal(again, edited)
+
+
+def test_ablation_weighs_people_alike(demo):
+    with_it, without = learn(demo, only="texture"), learn(demo, only="texture", classifier=False)
+    weights = [next(iter(e._speakers.values())).texture.people for e in (with_it, without)]
+    assert np.allclose(weights[1], 1 / len(weights[1])) and not np.allclose(weights[0], weights[1])
+    a, b = (e.edit(demo[1], Timeline.constant("happy", 1.0)) for e in (with_it, without))
+    assert not np.array_equal(a, b)
+
+
+def test_interpolated_intensities_cannot_be_told_from_exact_ones(shipped):
+    code = shipped.encoder.mean.numpy()
+    speaker = shipped.of([Look(code, np.ones(shipped.classifier.size**2, np.float32))])
+    for j in range(len(EMOTIONS)):
+        asked = 0.6 * np.eye(7, dtype=np.float32)[j]
+        moved = code + 0.6 * shipped.directions.mixed(j, speaker.people)
+        change = shipped.shaped(shipped.detail(moved[None])[0] - shipped.detail(code[None])[0], j)
+        exact = LIMIT * np.tanh((change + 0.6 * shipped.remainder[j]) / LIMIT)
+        picture = [128 * np.exp(r) for r in (exact, speaker.log_ratio(asked))]
+        assert 10 * np.log10(255**2 / ((picture[0] - picture[1]) ** 2).mean()) >= 40
+
+
+def test_missing_weights_are_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(resources, "folders", lambda kind: [tmp_path] if kind == "checkpoints" else [tmp_path.parent])
+    with pytest.raises(InputError):
+        ClipEditor(EditOptions(texture="tgan"), StageClock())
+    with pytest.raises(InputError, match="texture must be one of"):
+        EditOptions(texture="oil")

@@ -50,7 +50,7 @@ ENOUGH, PERSON = 60, 80
 # A person's own direction counts from this many frames on.
 FEW_FRAMES = 8
 # The change that the generator shows on average is measured on so many neutral faces.
-FACES = 48
+FACES = 24
 
 
 @dataclass(frozen=True)
