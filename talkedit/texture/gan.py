@@ -153,7 +153,7 @@ class SpeakerTexture:
 
 
 def save_texture_gan(path: Path, gan: TextureGan, metadata: dict[str, str]) -> None:
-    """Writes the file, half precision but for the classifier."""
+    """Writes the file, half precision but for the smallest parts."""
     tensors = {f"encoder.{k}": v for k, v in network_tensors(gan.encoder).items()}
     tensors |= {f"synthesis.{k}": v for k, v in network_tensors(gan.synthesis).items()}
     half = {"directions": gan.directions.values, "mask": gan.mask, "remainder": gan.remainder}
@@ -161,7 +161,7 @@ def save_texture_gan(path: Path, gan: TextureGan, metadata: dict[str, str]) -> N
     tensors |= {
         "row": gan.directions.row.astype(np.int32),
         "flat": gan.flat.astype(np.uint8),
-        "classifier.weight": gan.classifier.weight.astype(np.float32),
+        "classifier.weight": gan.classifier.weight.astype(np.float16),
         "classifier.bias": gan.classifier.bias.astype(np.float32),
     }
     header = shape_of(gan.encoder) | shape_of(gan.synthesis) | {"people": json.dumps(gan.people)}
@@ -190,7 +190,7 @@ def load_texture_gan(path: Path) -> TextureGan:
             build_encoder(part("encoder."), metadata),
             build_synthesis(part("synthesis."), metadata),
             Directions(values, row),
-            PersonClassifier(t["classifier.weight"], t["classifier.bias"], side),
+            PersonClassifier(t["classifier.weight"].astype(np.float32), t["classifier.bias"], side),
             people,
             t["mask"].astype(np.float32),
             t["flat"].astype(bool),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -24,6 +24,7 @@ from talkedit.facemodel.model import FaceModel
 from talkedit.tensor_file import read_tensors
 from talkedit.texture.editor import PersonClassifier
 from talkedit.texture.gan import FINE, TextureGan
+from talkedit.texture.uv_map import UvTemplate
 from talkedit.train.directions import (
     Material,
     Shares,
@@ -33,6 +34,7 @@ from talkedit.train.directions import (
     details_of,
     group,
     load_material,
+    mean_change,
     networks,
 )
 from talkedit.train.linear import ONE_SIDED, STRONG, train_classifier
@@ -42,6 +44,7 @@ from talkedit.train.tgan import add_data_options
 CLASSIFIER = "classifier.safetensors"
 KINDS = ("actors", "mead", "all")
 OWN = (0.0, 0.3, 0.6)
+REMAINDER = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def classifier_of(textures: Textures, people: list[str]) -> PersonClassifier:
@@ -89,16 +92,22 @@ def agreement(a: np.ndarray, b: np.ndarray) -> float:
     return float((a * b).sum() / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-9))
 
 
-def score(gan: TextureGan, shown: list[Shown], classify: bool = True) -> dict[str, float]:
-    """Mean agreement with what people show: of the generator's change alone (``gan``) and with the remainder."""
-    alone, both = [], []
+def score(gan: TextureGan, shown: list[Shown], share: float = 0.0, classify: bool = True) -> float:
+    """Mean agreement of the editor's changes with what people show.
+
+    Args:
+        gan: the editor.
+        shown: see `shown_changes`.
+        share: how much of the remainder is added to the generator's change.
+        classify: weigh people by the classifier; False weighs them alike.
+    """
+    found = []
     equal = np.full(len(gan.people), 1 / len(gan.people), np.float32)
     for one in shown:
         moved = one.code + gan.directions.mixed(one.emotion, gan.classifier(one.features) if classify else equal)
         made = gan.shaped(gan.detail(moved[None])[0] - gan.detail(one.code[None])[0], one.emotion)
-        alone.append(agreement(made, one.change))
-        both.append(agreement(made + gan.remainder[one.emotion], one.change))
-    return {"gan": round(float(np.mean(alone)), 4), "with_remainder": round(float(np.mean(both)), 4)}
+        found.append(agreement(made + share * gan.remainder[one.emotion], one.change))
+    return round(float(np.mean(found)), 4)
 
 
 def save_classifier(folder: Path, classifier: PersonClassifier, people: list[str], shares: Shares) -> None:
@@ -138,11 +147,24 @@ def choose(material: Material, folder: Path, model: FaceModel) -> Shares:
         gan = assemble(encoder, synthesis, learn, classifier_of(learn.textures, people), people, own, model, None)
         if shown is None:  # neither features nor changes depend on who the directions are made of
             shown = shown_changes(test, gan)
-        found = {c: score(gan, shown, classify)["gan"] for c, classify in (("agreement", True), ("pooled", False))}
+        found = {"agreement": score(gan, shown), "pooled": score(gan, shown, classify=False)}
         print(json.dumps({"people": kind, "count": len(people), "own": own} | found), flush=True)
         if found["agreement"] > best:
             best, shares = found["agreement"], Shares(own, kind)
-    return shares
+    return shares if shown is None else choose_remainder(learn, shown, shares, folder, model)
+
+
+def choose_remainder(learn: Material, shown: list[Shown], shares: Shares, folder: Path, model: FaceModel) -> Shares:
+    """Adds how much of the remainder agrees best; prints the agreement of the mean change by itself beside it."""
+    encoder, synthesis = networks(folder)
+    people = candidates(learn.textures, shares.people)
+    linear = mean_change(learn.textures, model, UvTemplate(model, synthesis.size))
+    classifier = classifier_of(learn.textures, people)
+    gan = assemble(encoder, synthesis, learn, classifier, people, shares.own, model, linear)
+    found = {share: score(gan, shown, share) for share in REMAINDER}
+    alone = np.mean([agreement(linear[one.emotion], one.change) for one in shown])
+    print(json.dumps({"remainder": found, "mean_change": round(float(alone), 4)}), flush=True)
+    return replace(shares, remainder=max(found, key=found.__getitem__))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,7 +8,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,10 +61,12 @@ class Shares:
         own: how much of a person's direction is their own; the rest is pooled.
         people: "actors" (who show everything), "mead" (and those who show something), or "all" (and everybody else
             with two looks or more).
+        remainder: how much of the remainder is added, see `remainder`.
     """
 
     own: float = 0.3
     people: str = "actors"
+    remainder: float = 1.0
 
 
 def encode(encoder: Encoder, textures: Textures, batch: int = 32) -> np.ndarray:
@@ -244,7 +246,7 @@ def assemble(encoder: Encoder, synthesis: Synthesis, material: Material, classif
     neutral = np.flatnonzero(material.textures.emotions == NEUTRAL)
     chosen = material.codes[neutral[np.linspace(0, len(neutral) - 1, min(FACES, len(neutral))).astype(int)]]
     rest = remainder(gan, linear, chosen.astype(np.float32))
-    return TextureGan(encoder, synthesis, found, classifier, tuple(people), mask, flat, rest)
+    return replace(gan, remainder=rest)
 
 
 def add_everybody_option(p: argparse.ArgumentParser) -> None:
@@ -325,7 +327,8 @@ def main(argv: list[str] | None = None) -> int:
     classifier, people, shares = load_classifier(args.run)
     linear = mean_change(material.textures, model, UvTemplate(model, synthesis.size))
     gan = assemble(encoder, synthesis, material, classifier, people, shares.own, model, linear)
-    save_texture_gan(args.output, gan, {"recipe": args.recipe, "own": json.dumps(shares.own)})
+    gan = replace(gan, remainder=gan.remainder * np.float32(shares.remainder))
+    save_texture_gan(args.output, gan, {"recipe": args.recipe, "shares": json.dumps(asdict(shares))})
     sources = "muxspace/facial_expressions, London set, MEAD (front view), LivePortrait examples"
     update_manifest(
         args.output.parent / "manifest.json",
