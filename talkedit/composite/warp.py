@@ -98,8 +98,7 @@ def sample(frame: np.ndarray, warp: Warp) -> np.ndarray:
     rect = _around(moved)
     if rect is None:
         return out
-    x, y = cv2.split(warp.source[rect])
-    out[rect] = cv2.remap(frame, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    out[rect] = cv2.remap(frame, warp.source[rect], None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     for low, high, sigma in SQUEEZES:
         _soften(out, frame, warp, step, (low, high), sigma, int(reach))
     return out

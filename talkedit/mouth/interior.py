@@ -15,7 +15,19 @@ from talkedit.composite.warp import Warp
 from talkedit.facemodel.align import similarity
 from talkedit.geometry.openings import smoothstep
 from talkedit.mouth.alignment import polygon
-from talkedit.mouth.rows import MIDDLE, SURE, Row, beside_lips, depth, gap_of, row_end, skin_around, split, toothness
+from talkedit.mouth.rows import (
+    MIDDLE,
+    SURE,
+    Row,
+    beside_lips,
+    brightness,
+    depth,
+    gap_of,
+    row_end,
+    skin_around,
+    split,
+    toothness,
+)
 
 # Cavity colour as a share of the lips' mean colour where the source shows no cavity of its own.
 CAVITY_SHARE = np.float32([0.24, 0.18, 0.18])
@@ -90,7 +102,7 @@ def fill_mouth(
     s_depth = depth(gx - corner[0], gy - corner[1], s_loop)
     upper_row, lower_row = behind
     area = frame[y0:y1, x0:x1]
-    grey = area.astype(np.float32).mean(2)
+    grey = brightness(area)
     end = None
     clear = polygon(s_loop, shape, -1.0)
     if upper_row is not None and shows > 0:
@@ -167,12 +179,12 @@ def _uncover(
     # The skin tells how bright the light is, not its colour: that is also make-up's and shadow's.
     lit = colour * np.clip(light.mean() / row.light.mean(), *GAIN)
     # Compared over a width of teeth, so that the lines between them do not count as shadow.
-    mine, other = (cv2.GaussianBlur(v.mean(2), (0, 0), 0.02 * eye) for v in (own, lit))
+    mine, other = (cv2.GaussianBlur(brightness(v), (0, 0), 0.02 * eye) for v in (own, lit))
     bright = smoothstep(mine / np.maximum(other, 1), *SHADOW)
     # What both show tells more about the light between the lips than skin does.
     both = seen * bright * teeth * toothness(own, light)
     trust = OVERLAP * eye**2 * float(lit[teeth > 0.5].mean()) if (teeth > 0.5).any() else 1.0
-    mine, other = (float((both * v.mean(2)).sum()) for v in (own, lit))
+    mine, other = (float((both * brightness(v)).sum()) for v in (own, lit))
     lit = np.minimum(lit * np.clip((mine + trust) / (other + trust), *GAIN), 255)
     return own, seen * (1 - teeth * (1 - bright)), lit, teeth
 
@@ -200,10 +212,11 @@ def _rigidly_back(
     weights = np.exp(-0.5 * (np.linspace(-1, 1, len(source)) / LIP_MIDDLE) ** 2)
     _, turn, _ = similarity(target, source, weights)
     share = (weights / weights.sum())[:, None]
-    t, s = (share * target).sum(0), (share * source).sum(0)
+    # In single precision, or NumPy works on whole pictures in double.
+    t, s, turn = (np.asarray(v, np.float32) for v in ((share * target).sum(0), (share * source).sum(0), turn))
     back_x = (x - t[0]) * turn[0, 0] + (y - t[1]) * turn[1, 0] + s[0]
     back_y = (x - t[0]) * turn[0, 1] + (y - t[1]) * turn[1, 1] + s[1]
-    return back_x.astype(np.float32), back_y.astype(np.float32)
+    return back_x, back_y
 
 
 def _row_shift(

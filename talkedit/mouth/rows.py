@@ -18,6 +18,7 @@ SPLIT_SOFT = 3.0  # pixels over which one row passes into the other
 _PALE, _BRIGHT = (0.42, 0.22), (0.35, 0.7)
 NOISE = 60.0  # grey levels that two pictures of the same teeth differ by, over the pixels that differ alike
 ASTRAY = 0.012  # how far the pose puts a row beside its place, in eye distances
+_EVENLY = np.full((1, 3), 1 / 3, np.float32)
 _RING = 1.75  # where the skin around the mouth is read: inner lips enlarged by so much
 
 
@@ -101,6 +102,11 @@ def row_end(teeth: np.ndarray, between: np.ndarray, middle: np.ndarray) -> float
     return float(np.percentile(found, 92)) if len(found) > 8 else None
 
 
+def brightness(picture: np.ndarray) -> np.ndarray:
+    """(h, w) float32 mean of the channels of a (h, w, 3) picture; NumPy's own mean over so short an axis is slow."""
+    return cv2.transform(np.ascontiguousarray(picture, np.float32), _EVENLY)
+
+
 def toothness(picture: np.ndarray, light: np.ndarray) -> np.ndarray:
     """(h, w) float32 0..1: how much a colour looks like teeth beside skin of the colour ``light`` (3,)."""
     rgb = picture.astype(np.float32)
@@ -109,7 +115,7 @@ def toothness(picture: np.ndarray, light: np.ndarray) -> np.ndarray:
     # Tinted light colours skin and teeth alike.
     limits = np.minimum(_PALE, max(float(skin_red), 0.12) * np.array([1.0, 0.6]))
     pale = 1 - smoothstep(red, limits[1], limits[0])
-    return pale * smoothstep(rgb.mean(2) / max(float(light.mean()), 8), *_BRIGHT)
+    return pale * smoothstep(brightness(rgb) / max(float(light.mean()), 8), *_BRIGHT)
 
 
 def skin_around(frame: np.ndarray, loop: np.ndarray) -> np.ndarray:
@@ -146,10 +152,14 @@ class Row:
 
     def sample(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(h, w, 3) float32 colours and (h, w) how far they are teeth, at (h, w) positions in the frame."""
-        (a, b, c), (d, e, f) = self.place
-        u, v = a * x + b * y + c, d * x + e * y + f
+        u, v = self.positions(x, y)
         colour = cv2.remap(self.picture, u, v, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         return colour.astype(np.float32), cv2.remap(self.teeth, u, v, cv2.INTER_LINEAR)
+
+    def positions(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(h, w) float32 columns and rows of the picture at (h, w) positions in the frame."""
+        (a, b, c), (d, e, f) = self.place.astype(np.float32)
+        return a * x + b * y + c, d * x + e * y + f
 
     def at(self, place: np.ndarray) -> Row:
         """The row in a frame, given the (2, 3) map from the frame to the pictures of its grid."""
@@ -169,14 +179,14 @@ class Row:
             eye: outer-eye distance, pixels.
         """
         moved, prior = np.zeros(2), NOISE**2 / (ASTRAY * eye) ** 2
-        row = self
+        row, grey = self, brightness(self.picture)
         for _ in range(3):
-            colour, teeth = row.sample(x, y)
-            weight = seen * teeth
+            u, v = row.positions(x, y)
+            weight = seen * cv2.remap(self.teeth, u, v, cv2.INTER_LINEAR)
             total = float(weight.sum())
             if total < 8:
                 return self
-            level = colour.mean(2)
+            level = cv2.remap(grey, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
             here, there = (float((weight * v).sum()) / total for v in (area, level))
             down, right = np.gradient(level)
             wrong = weight * (area * there / max(here, 1.0) - level)
