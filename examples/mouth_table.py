@@ -19,8 +19,8 @@ from talkedit.data.collection import Collection
 from talkedit.mouth.alignment import hidden
 from talkedit.mouth.completion import complete, load_completion
 from talkedit.texture.uv_map import LUMINANCE
+from talkedit.train.faces import split
 from talkedit.train.mouths import Mouths, load_mouths
-from talkedit.train.teeth import split
 
 Way = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]  # crop, mask, loop -> restored crop
 SMALL = (24, 16)  # size at which lips and skin are compared

@@ -33,7 +33,8 @@ from talkedit.reconstruct.network import (
 from talkedit.render import render
 from talkedit.track.topology import INNER_LIPS, LEFT_EYE, RIGHT_EYE
 from talkedit.train.crops import Crops, load_crops
-from talkedit.train.reconstruction import SOURCES, Teacher, split
+from talkedit.train.faces import split
+from talkedit.train.reconstruction import SOURCES, Teacher
 
 LIDS = np.r_[LEFT_EYE, RIGHT_EYE]
 TIMED_CLIP = "mead/W011_front_neutral_level1_001.mp4"

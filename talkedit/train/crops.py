@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from talkedit.data.collection import Collection, Sample
-from talkedit.errors import InputError
 from talkedit.facemodel.camera import align_crop, crop_image, five_points
 from talkedit.facemodel.model import FaceModel
 from talkedit.reconstruct.coefficients import model_points, reconstruct_frame
@@ -17,13 +16,14 @@ from talkedit.reconstruct.fit import Fitter
 from talkedit.reconstruct.network import SMALL_SIZE, crop_at
 from talkedit.track.measures import mouth_opening
 from talkedit.track.topology import IBUG68, LANDMARKS
+from talkedit.train.faces import Faces, of_sources
 
 # Neighbouring frames of a clip teach hardly anything new.
 CLIP_STEP = 4
 
 
 @dataclass(frozen=True)
-class Crops:
+class Crops(Faces):
     """Crops of one or more sources.
 
     Attributes:
@@ -42,13 +42,6 @@ class Crops:
     sources: np.ndarray
     colour: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def where(self, chosen: np.ndarray) -> Crops:
-        """The crops of an index array or mask."""
-        return Crops(*(getattr(self, f.name)[chosen] for f in fields(self)))
-
 
 def load_crops(collection: Collection, model: FaceModel, sources: tuple[str, ...], cache: Path) -> Crops:
     """Crops of the named sources, made once a source and then read from ``cache``.
@@ -62,26 +55,9 @@ def load_crops(collection: Collection, model: FaceModel, sources: tuple[str, ...
     Raises:
         InputError: the collection holds none of the sources, or a cached file is damaged.
     """
-    cache.mkdir(parents=True, exist_ok=True)
-    parts = []
-    for source in sources:
-        samples = [s for s in collection.samples if s.source == source]
-        if not samples:
-            continue
-        file = cache / f"crops{SMALL_SIZE}_{source}.npz"
-        if not file.exists():
-            crops = _make(collection, model, samples)
-            partial = file.with_suffix(".partial.npz")
-            np.savez(partial, **{f.name: getattr(crops, f.name) for f in fields(crops)})
-            partial.replace(file)
-        try:
-            with np.load(file, allow_pickle=False) as stored:
-                parts.append(Crops(*(stored[f.name] for f in fields(Crops))))
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{file} is damaged; delete it ({error})") from error
-    if not parts:
-        raise InputError(f"the collection under {collection.root} has none of: {', '.join(sources)}")
-    return Crops(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Crops)))
+    return of_sources(
+        Crops, collection, sources, cache, f"crops{SMALL_SIZE}", lambda samples: _make(collection, model, samples)
+    )
 
 
 def _make(collection: Collection, model: FaceModel, samples: list[Sample]) -> Crops:

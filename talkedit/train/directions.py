@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from talkedit.data.open_recipe import held_out_people
 from talkedit.emotions import EMOTIONS, NEUTRAL
 from talkedit.errors import InputError
 from talkedit.facemodel.load import load_face_model
@@ -25,6 +24,7 @@ from talkedit.texture.gan import Directions, TextureGan, save_texture_gan
 from talkedit.texture.gan_file import ENCODER, GENERATOR, load_network
 from talkedit.texture.stylegan import Synthesis
 from talkedit.texture.uv_map import UvTemplate
+from talkedit.train import faces
 from talkedit.train.linear import (
     BALANCE,
     ONE_SIDED,
@@ -37,7 +37,7 @@ from talkedit.train.linear import (
     trust_in,
 )
 from talkedit.train.manifest import update_manifest
-from talkedit.train.textures import Textures, joined, prepared_textures
+from talkedit.train.textures import Textures, prepared_textures
 from talkedit.train.tgan import add_data_options, open_textures, paper_textures
 
 # Faces turned further than this teach no directions.
@@ -266,10 +266,10 @@ def load_material(args: argparse.Namespace, model: FaceModel, encoder: Encoder) 
         held_out = np.zeros(len(textures), bool)
         with suppress(InputError):  # nobody was held out
             test = prepared_textures(args.mead, model, ("test_people",))
-            textures, held_out = joined([textures, test]), np.r_[held_out, np.ones(len(test), bool)]
+            textures, held_out = faces.joined([textures, test]), np.r_[held_out, np.ones(len(test), bool)]
     else:
         textures, collection = open_textures(args, model, encoder.size)
-        held_out = np.isin(textures.people, sorted(held_out_people(collection.samples)))
+        held_out = faces.held_out(textures, collection)
     rows = frontal(textures)
     textures, held_out = textures.where(rows), held_out[rows]
     return Material(textures, _kept_codes(encoder, textures, args.run / "codes.npz"), held_out)

@@ -21,11 +21,12 @@ from talkedit.facemodel.load import load_face_model
 from talkedit.texture import gan_file, losses
 from talkedit.texture.encoder import READ_SIZE, Encoder
 from talkedit.texture.stylegan import Synthesis, follow_average
+from talkedit.train.faces import split
 from talkedit.train.run import TrainingRun
 from talkedit.train.settings import read_settings
 from talkedit.train.texture_batches import TextureSampler
 from talkedit.train.textures import Textures
-from talkedit.train.tgan import add_data_options, importance, open_textures, paper_textures, train, without_held_out
+from talkedit.train.tgan import add_data_options, importance, open_textures, paper_textures, train
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.recipe == "open":
         textures, collection = open_textures(args, model, generator.size)
         if config.leave_out:
-            textures = without_held_out(textures, collection)
+            textures, _ = split(textures, collection)
         start = gan_file.load_network(args.run / gan_file.ENCODER)
     else:
         textures = paper_textures(args, model)[1]

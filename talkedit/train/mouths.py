@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from talkedit.mouth.alignment import align, cut, to_crop
 from talkedit.track.measures import eye_distance, mouth_opening, yaw_degrees
 from talkedit.track.topology import INNER_LIPS
 from talkedit.train.crops import CLIP_STEP
+from talkedit.train.faces import Faces, kept
 
 SOURCES = ("faces_open", "london", "mead", "expressive", "portraits")
 OPEN = 0.045  # inner-lip gap over the eye distance from which on a mouth shows its inside
@@ -21,7 +22,7 @@ SMALLEST_EYES = 70.0  # eye distance, pixels: smaller faces hold no teeth
 
 
 @dataclass(frozen=True)
-class Mouths:
+class Mouths(Faces):
     """Crops of open mouths.
 
     Attributes:
@@ -37,13 +38,6 @@ class Mouths:
     sources: np.ndarray
     colour: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def where(self, chosen: np.ndarray) -> Mouths:
-        """The crops of an index array or mask."""
-        return Mouths(*(getattr(self, f.name)[chosen] for f in fields(self)))
-
 
 def load_mouths(collection: Collection, cache: Path) -> Mouths:
     """All open mouths of the collection, made once and then read from ``cache``.
@@ -51,18 +45,7 @@ def load_mouths(collection: Collection, cache: Path) -> Mouths:
     Raises:
         InputError: there are none, or the cached file is damaged.
     """
-    file = cache / "mouths.npz"
-    if not file.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        mouths = _make(collection)
-        partial = file.with_suffix(".partial.npz")
-        np.savez(partial, **{f.name: getattr(mouths, f.name) for f in fields(mouths)})
-        partial.replace(file)
-    try:
-        with np.load(file, allow_pickle=False) as stored:
-            return Mouths(*(stored[f.name] for f in fields(Mouths)))
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{file} is damaged; delete it ({error})") from error
+    return kept(Mouths, cache / "mouths.npz", lambda: _make(collection))
 
 
 def _make(collection: Collection) -> Mouths:

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from talkedit.data.collection import Collection
-from talkedit.data.open_recipe import held_out_people
 from talkedit.device import choose_device
 from talkedit.errors import InputError
 from talkedit.facemodel.camera import CAMERA, screen_points
@@ -42,6 +41,7 @@ from talkedit.reconstruct.network import (
 )
 from talkedit.track.topology import IBUG68, LANDMARKS
 from talkedit.train.crops import Crops, load_crops
+from talkedit.train.faces import split
 from talkedit.train.manifest import update_manifest
 from talkedit.train.run import TrainingRun, add_run_arguments, finish_run
 from talkedit.train.settings import read_settings
@@ -305,12 +305,6 @@ def about(config: Config, crops: Crops) -> dict:
         "trained_on": f"{trained_on} ({len(crops)} crops)",
         "licence": "research, non-commercial (follows from MEAD)",
     }
-
-
-def split(crops: Crops, collection: Collection) -> tuple[Crops, Crops]:
-    """Crops of the people that may be trained on, and of those left out for figures."""
-    out = np.isin(crops.people, sorted(held_out_people(collection.samples)))
-    return crops.where(~out), crops.where(out)
 
 
 def finish(network: ReconstructionNetwork, config: Config, crops: Crops, output: Path, manifest: Path) -> None:

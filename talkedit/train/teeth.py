@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from talkedit.data.collection import Collection
-from talkedit.data.open_recipe import held_out_people
 from talkedit.device import choose_device
 from talkedit.mouth.alignment import HEIGHT, WIDTH, hidden
 from talkedit.mouth.completion import Completion, save_completion
 from talkedit.texture.uv_map import LUMINANCE
+from talkedit.train.faces import split
 from talkedit.train.manifest import update_manifest
 from talkedit.train.mouths import Mouths, load_mouths
 from talkedit.train.run import TrainingRun, add_run_arguments, finish_run
@@ -237,12 +237,6 @@ class Run(TrainingRun):
         self.discriminator.load_state_dict(state["discriminator"])
         for optimiser, values in zip(self.optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(values)
-
-
-def split(mouths: Mouths, collection: Collection) -> tuple[Mouths, Mouths]:
-    """Mouths of the people that may be trained on, and of those left out for figures."""
-    out = np.isin(mouths.people, sorted(held_out_people(collection.samples)))
-    return mouths.where(~out), mouths.where(out)
 
 
 def finish(network: Completion, config: Config, mouths: Mouths, output: Path, manifest: Path) -> None:

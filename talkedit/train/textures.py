@@ -7,7 +7,7 @@ teach the first only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -21,6 +21,7 @@ from talkedit.reconstruct.pose import find_pose
 from talkedit.texture.encoder import CHROMA_PART, CHROMA_RANGE, DETAIL_RANGE, face_channels, quarter_chroma
 from talkedit.texture.uv_map import UvTemplate
 from talkedit.track.measures import yaw_degrees
+from talkedit.train.faces import Faces, of_sources
 from talkedit.train.linear import turn_of
 
 SOURCES = ("faces_open", "london", "mead", "expressive")
@@ -31,7 +32,7 @@ CLIP_STEP = 3
 
 
 @dataclass(frozen=True)
-class Textures:
+class Textures(Faces):
     """N textures of T texels a side.
 
     Attributes:
@@ -54,17 +55,10 @@ class Textures:
     sources: np.ndarray
     colour: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.detail)
-
     @property
     def size(self) -> int:
         """Texels a side."""
         return self.detail.shape[1]
-
-    def where(self, chosen: np.ndarray) -> Textures:
-        """The textures of an index array or mask."""
-        return Textures(*(getattr(self, f.name)[chosen] for f in fields(self)))
 
     def read(self, rows: np.ndarray, size: int | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Channels and visibility of some textures.
@@ -108,31 +102,9 @@ def load_textures(collection: Collection, model: FaceModel, cache: Path, size: i
     Raises:
         InputError: the collection holds none of the sources, or a cached file is damaged.
     """
-    cache.mkdir(parents=True, exist_ok=True)
-    parts = []
-    for source in sources:
-        samples = [s for s in collection.samples if s.source == source]
-        if not samples:
-            continue
-        file = cache / f"textures{size}_{source}.npz"
-        if not file.exists():
-            made = _make(collection, model, samples, size)
-            partial = file.with_suffix(".partial.npz")
-            np.savez(partial, **{f.name: getattr(made, f.name) for f in fields(made)})
-            partial.replace(file)
-        try:
-            with np.load(file, allow_pickle=False) as stored:
-                parts.append(Textures(*(stored[f.name] for f in fields(Textures))))
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{file} is damaged; delete it ({error})") from error
-    if not parts:
-        raise InputError(f"the collection under {collection.root} has none of: {', '.join(sources)}")
-    return joined(parts)
-
-
-def joined(parts: list[Textures]) -> Textures:
-    """One set of several."""
-    return Textures(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Textures)))
+    return of_sources(
+        Textures, collection, sources, cache, f"textures{size}", lambda samples: _make(collection, model, samples, size)
+    )
 
 
 def prepared_textures(folder: Path, model: FaceModel, splits: tuple[str, ...] = ("train",)) -> Textures:

@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from talkedit.data.collection import Collection
-from talkedit.data.open_recipe import held_out_people
 from talkedit.device import choose_device
 from talkedit.errors import InputError
 from talkedit.facemodel.load import load_face_model
@@ -39,6 +38,7 @@ from talkedit.texture.stylegan import (
 )
 from talkedit.texture.uv_map import UvTemplate
 from talkedit.train.autoencoder import AutoencoderConfig, AutoencoderRun
+from talkedit.train.faces import split
 from talkedit.train.linear import edit_mask
 from talkedit.train.run import TrainingRun, add_run_arguments, finish_run
 from talkedit.train.settings import read_settings
@@ -277,11 +277,6 @@ def paper_textures(args: argparse.Namespace, model: FaceModel) -> tuple[Textures
     return ffhq, mead
 
 
-def without_held_out(textures: Textures, collection: Collection) -> Textures:
-    """Those of people that may be trained on where figures are to be measured."""
-    return textures.where(~np.isin(textures.people, sorted(held_out_people(collection.samples))))
-
-
 def train(run: TrainingRun, textures: Textures, tensorboard: bool) -> None:
     """Does what is left of a run; prints the log and leaves a sample sheet."""
     finish_run(run, tensorboard)
@@ -298,7 +293,7 @@ def main(argv: list[str] | None = None) -> int:
         config = read_settings(AutoencoderConfig, args.config)
         textures, collection = open_textures(args, model, config.size)
         if config.leave_out:
-            textures = without_held_out(textures, collection)
+            textures, _ = split(textures, collection)
         run = AutoencoderRun(config, textures, importance(model, config.size), args.run / "tgan", device)
         train(run, textures, args.tensorboard)
         gan_file.save_network(args.run / gan_file.ENCODER, run.average[0])
