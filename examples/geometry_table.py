@@ -61,7 +61,8 @@ class Holds:
     """What every edit is held to; see `talkedit.editor`."""
 
     def __init__(self, mean: np.ndarray) -> None:
-        self.openings, self.skull = Openings(mean), SkullHold(mean)
+        self.openings = Openings(mean)
+        self.skull = SkullHold(mean, self.openings.distances)
 
 
 def read_talk(path: Path, model: FaceModel, openings: Openings, count: int) -> Talk:

@@ -173,7 +173,7 @@ class ClipEditor:
         self._completion: Completion | None = None
         self._openings = Openings(shape)
         self._units = ActionUnits(shape, self._openings, self.editors.geometry.speech)
-        self._hold_skull = SkullHold(shape)
+        self._hold_skull = SkullHold(shape, self._openings.distances)
         self._hold_glasses = GlassesHold(shape)
         self._eyeballs, self._unfold = Eyeballs(self.model), Unfold(self.model)
         self._template = UvTemplate(self.model)

@@ -42,11 +42,14 @@ class Openings:
 
     Args:
         mean: (468, 3) mean landmarks in model units.
+
+    Attributes:
+        distances: (468, 468) along the skin, see :func:`surface_distances`.
     """
 
     def __init__(self, mean: np.ndarray) -> None:
         self._mean = mean
-        self._distances = surface_distances(mean)
+        self.distances = surface_distances(mean)
         lips = topo.LIP_PAIRS
         self._lips = (lips[:, 0], lips[:, 1])
         fixed = topo.LIP_CORNERS_INNER
@@ -61,7 +64,7 @@ class Openings:
             self._lids.append((pairs, up, low))
         self._eye = float(np.linalg.norm(mean[33] - mean[263]))
         corners = topo.LIP_CORNERS_OUTER
-        lip = self._distances[np.r_[topo.OUTER_LIPS, topo.INNER_LIPS]].min(0)
+        lip = self.distances[np.r_[topo.OUTER_LIPS, topo.INNER_LIPS]].min(0)
         self._widen = (mean[:, 0] / np.abs(mean[corners, 0]).mean() * np.exp(-0.5 * (lip / PURSE_REACH) ** 2)).astype(
             np.float32
         )
@@ -71,10 +74,10 @@ class Openings:
         order = np.argsort(np.r_[self._mean[points, 0], self._mean[fixed, 0]])
         knots = np.r_[self._mean[points, 0], self._mean[fixed, 0]][order]
         across = np.stack([np.interp(self._mean[:, 0], knots, column) for column in np.eye(len(order))[:, order]], 1)
-        nearest = self._distances[points].min(0)
+        nearest = self.distances[points].min(0)
         weights = across[:, : len(points)] * np.exp(-0.5 * (nearest / reach) ** 2)[:, None]
         # Nothing crosses to the other lip or lid: it is near in space when the mouth is shut, not along the skin.
-        weights[nearest > self._distances[other].min(0)] = 0
+        weights[nearest > self.distances[other].min(0)] = 0
         weights[points] = np.eye(len(points))
         weights[fixed] = 0
         return weights.astype(np.float32)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from talkedit.geometry.openings import surface_distances
-
 # Temples, the forehead's edge, the bridge of the nose.
 RIGID = np.array([127, 356, 162, 389, 21, 251, 168, 6, 197, 195])
 # How far around these points the skin is held, over the outer-eye distance.
@@ -19,11 +17,12 @@ class SkullHold:
 
     Args:
         mean: (468, 3) mean landmarks in model units.
+        distances: (468, 468) between them along the skin, see `talkedit.geometry.openings.Openings`.
     """
 
-    def __init__(self, mean: np.ndarray) -> None:
+    def __init__(self, mean: np.ndarray, distances: np.ndarray) -> None:
         eye = float(np.linalg.norm(mean[33] - mean[263]))
-        nearest = surface_distances(mean)[RIGID].min(0) / eye
+        nearest = distances[RIGID].min(0) / eye
         self._free = (1 - np.exp(-0.5 * (nearest / REACH) ** 2)).astype(np.float32)[:, None]
 
     def __call__(self, delta: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from talkedit.facemodel.model import FaceModel
 from talkedit.mouth.alignment import align, cut, hidden, to_crop
 from talkedit.mouth.completion import Completion, complete
 from talkedit.mouth.memory import Still
-from talkedit.mouth.rows import skin_around, toothness
+from talkedit.mouth.rows import brightness, skin_around, toothness
 from talkedit.track.topology import INNER_LIPS
 
 # Brightness varies within real rows of teeth by 0.06 to 0.11 of itself; a smooth white bar is worse than the dark.
@@ -65,7 +65,7 @@ def plausible(crop: np.ndarray, mask: np.ndarray, light: np.ndarray) -> bool:
     inner = cv2.erode(teeth, np.ones((3, 3), np.uint8)) > 0
     if inner.sum() < 30:
         return False
-    level, weight = crop.astype(np.float32).mean(2), inner.astype(np.float32)
+    level, weight = brightness(crop), inner.astype(np.float32)
     near = cv2.GaussianBlur(weight, (0, 0), _DETAIL_SIZE)
     broad = cv2.GaussianBlur(level * weight, (0, 0), _DETAIL_SIZE) / np.maximum(near, 1e-3)
     return bool((level - broad)[inner].std() > LEAST_DETAIL * level[inner].mean())

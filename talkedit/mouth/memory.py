@@ -20,6 +20,7 @@ from talkedit.mouth.rows import (
     SPLIT_SOFT,
     SURE,
     Row,
+    brightness,
     depth,
     gap_of,
     row_end,
@@ -194,7 +195,7 @@ class MouthMemory:
         gx, gy = np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32))
         beside = []
         for k in kept:  # the best first; the others, moved onto it, only add what it hides
-            moved = -best.registered(k.picture.mean(2), k.seen, gx, gy, pixels).place[:, 2]
+            moved = -best.registered(brightness(k.picture), k.seen, gx, gy, pixels).place[:, 2]
             beside.append(moved)
             onto = np.float32([[1, 0, moved[0]], [0, 1, moved[1]]])
             seen, shown = (cv2.warpAffine(v, onto, (w, h), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -84,6 +83,27 @@ class AutoencoderConfig:
         return {r: min(8 * math.ceil(self.base / r / 8), self.most) for r in resolutions(self.size)}
 
 
+def restoration_terms(
+    made: Tensor, codes: Tensor, mean: Tensor, batch: TextureBatch, importance: Tensor
+) -> dict[str, Tensor]:
+    """How far a generator's answer to an encoder's codes is from the textures that were encoded.
+
+    Args:
+        made: (B, 3, S, S).
+        codes: (B, L, 512).
+        mean: (L, 512), the encoder's.
+        batch: the textures, at S.
+        importance: (1, 1, T, T) in 0..1, how much each texel matters.
+    """
+    weight = batch.seen * functional.interpolate(importance, made.shape[-2:], mode="area")
+    return {
+        "pixel": losses.pixel_loss(made, batch.channels, weight, batch.colour),
+        "gradient": losses.gradient_loss(made, batch.channels, weight),
+        "pair": losses.pair_loss(made, batch.channels, weight, batch.paired),
+        "latent": losses.latent_loss(codes, mean),
+    }
+
+
 class AutoencoderRun(TrainingRun):
     """One training run in a folder.
 
@@ -114,8 +134,17 @@ class AutoencoderRun(TrainingRun):
             start_from(self.encoder, self.generator, eigen)
         self.average = (copy.deepcopy(self.encoder), copy.deepcopy(self.generator))
         both = [*self.encoder.parameters(), *self.generator.parameters()]
-        self._optimiser = torch.optim.Adam(both, config.rate, betas=(0.5, 0.99))
-        self._critic_optimiser = torch.optim.Adam(self.critic.parameters(), config.rate, betas=(0.0, 0.99))
+        self.networks = {
+            "encoder": self.encoder,
+            "generator": self.generator,
+            "critic": self.critic,
+            "average_encoder": self.average[0],
+            "average_generator": self.average[1],
+        }
+        self.optimisers = [
+            torch.optim.Adam(both, config.rate, betas=(0.5, 0.99)),
+            torch.optim.Adam(self.critic.parameters(), config.rate, betas=(0.0, 0.99)),
+        ]
         self._shared = both
         self.total = config.coarse + config.middle + config.fine + config.adversary
         self.resume()
@@ -142,14 +171,14 @@ class AutoencoderRun(TrainingRun):
         codes = self.encoder(batch.small, batch.small_seen, batch.colour)
         noise = torch.Generator().manual_seed(c.seed * 1_000_003 + self.step)
         made = self.generator(codes, size, noise)
-        terms = self._terms(made, codes, batch, size)
+        terms = restoration_terms(made, codes, self.encoder.mean, batch, self._importance)
         if adversary:
             terms["fool"] = functional.softplus(-self.critic(made, batch.seen, batch.colour)).mean()
         loss = sum(getattr(c, name) * value for name, value in terms.items())
-        self._optimiser.zero_grad(set_to_none=True)
+        self.optimisers[0].zero_grad(set_to_none=True)
         loss.backward(inputs=self._shared)
         torch.nn.utils.clip_grad_norm_(self._shared, 1.0)
-        self._optimiser.step()
+        self.optimisers[0].step()
         if adversary:
             terms |= self._teach(made.detach(), batch)
         keep = min(c.keep, (self.step + 1) / (self.step + 10))
@@ -160,18 +189,9 @@ class AutoencoderRun(TrainingRun):
     def _set_rate(self) -> None:
         warm = min(1.0, (self.step + 1) / 100)
         rate = self.config.rate * warm * (0.1 + 0.45 * (1 + math.cos(math.pi * self.step / self.total)))
-        for optimiser in (self._optimiser, self._critic_optimiser):
+        for optimiser in self.optimisers:
             for group in optimiser.param_groups:
                 group["lr"] = rate
-
-    def _terms(self, made: Tensor, codes: Tensor, batch: TextureBatch, size: int) -> dict[str, Tensor]:
-        weight = batch.seen * functional.interpolate(self._importance, (size, size), mode="area")
-        return {
-            "pixel": losses.pixel_loss(made, batch.channels, weight, batch.colour),
-            "gradient": losses.gradient_loss(made, batch.channels, weight),
-            "pair": losses.pair_loss(made, batch.channels, weight, batch.paired),
-            "latent": losses.latent_loss(codes, self.encoder.mean),
-        }
 
     def _teach(self, made: Tensor, batch: TextureBatch) -> dict[str, Tensor]:
         """One step of the adversary, with R1 in every fourth."""
@@ -184,23 +204,5 @@ class AutoencoderRun(TrainingRun):
         if self.step % 4 == 0:
             terms["critic_r1"] = r1_penalty(judge, batch.channels)
             loss = loss + 4 * self.config.r1 / 2 * terms["critic_r1"]
-        self._critic_optimiser.zero_grad(set_to_none=True)
-        loss.backward(inputs=list(self.critic.parameters()))
-        self._critic_optimiser.step()
+        self.descend(1, loss, self.critic)
         return terms
-
-    def _parts(self) -> Iterator[tuple[str, torch.nn.Module]]:
-        yield from {"encoder": self.encoder, "generator": self.generator, "critic": self.critic,
-                    "average_encoder": self.average[0], "average_generator": self.average[1]}.items()  # fmt: skip
-
-    def state(self) -> dict[str, Any]:
-        """See :class:`TrainingRun`."""
-        optimisers = [self._optimiser.state_dict(), self._critic_optimiser.state_dict()]
-        return {name: part.state_dict() for name, part in self._parts()} | {"optimisers": optimisers}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """See :class:`TrainingRun`."""
-        for name, part in self._parts():
-            part.load_state_dict(state[name])
-        for optimiser, values in zip((self._optimiser, self._critic_optimiser), state["optimisers"], strict=True):
-            optimiser.load_state_dict(values)

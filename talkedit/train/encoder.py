@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional
 
 from talkedit.device import choose_device
 from talkedit.errors import InputError
@@ -21,6 +20,7 @@ from talkedit.facemodel.load import load_face_model
 from talkedit.texture import gan_file, losses
 from talkedit.texture.encoder import READ_SIZE, Encoder
 from talkedit.texture.stylegan import Synthesis, follow_average
+from talkedit.train.autoencoder import restoration_terms
 from talkedit.train.faces import split
 from talkedit.train.run import TrainingRun
 from talkedit.train.settings import read_settings
@@ -111,13 +111,7 @@ class EncoderRun(TrainingRun):
         batch = self._draw(c.batch, size, np.random.default_rng([c.seed, self.step]))
         codes = self.encoder(batch.small, batch.small_seen, batch.colour)
         made = self.generator(codes)
-        weight = batch.seen * functional.interpolate(self._weight, (size, size), mode="area")
-        terms = {
-            "pixel": losses.pixel_loss(made, batch.channels, weight, batch.colour),
-            "gradient": losses.gradient_loss(made, batch.channels, weight),
-            "pair": losses.pair_loss(made, batch.channels, weight, batch.paired),
-            "latent": losses.latent_loss(codes, self.encoder.mean),
-        }
+        terms = restoration_terms(made, codes, self.encoder.mean, batch, self._weight)
         if self._perceptual is not None:
             terms["perceptual"] = self._perceptual(made * batch.seen, batch.channels)
         self._optimiser.zero_grad(set_to_none=True)

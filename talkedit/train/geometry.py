@@ -10,11 +10,10 @@ import argparse
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from talkedit.checkpoint import save_gan
 from talkedit.data.collection import Collection
@@ -200,6 +199,7 @@ class Run(TrainingRun):
             torch.optim.Adam(network.parameters(), config.rate, betas=(0.0, 0.9))
             for network in (self.generator, self.discriminator)
         ]
+        self.networks = {"generator": self.generator, "discriminator": self.discriminator}
         self.total = config.steps
         self.resume()
 
@@ -212,13 +212,13 @@ class Run(TrainingRun):
             real, source, wanted = self._draw(rng)
             mix = torch.from_numpy(rng.random((len(wanted), 1), np.float32)).to(self.device)
             terms = discriminator_terms(self.discriminator, self.generator, real, source, wanted, mix)
-            self._update(1, losses.discriminator_total(terms, self.config.weights), self.discriminator)
+            self.descend(1, losses.discriminator_total(terms, self.config.weights), self.discriminator)
             seen = {f"d_{name}": float(value.detach()) for name, value in terms.items()}
         _, source, wanted = self._draw(rng)
         terms = generator_terms(self.discriminator, self.generator, self.points, source, wanted)
         terms["anchor"] = self._strayed(source, with_neutral(wanted))
         total = losses.generator_total(terms, self.config.weights) + self.config.anchor * terms["anchor"]
-        self._update(0, total, self.generator)
+        self.descend(0, total, self.generator)
         return seen | {f"g_{name}": float(value.detach()) for name, value in terms.items()}
 
     def _strayed(self, source: Batch, target: Tensor) -> Tensor:
@@ -235,26 +235,6 @@ class Run(TrainingRun):
         """Real codes, codes to edit, and the (B, 7) emotion codes to edit them to: as strong as real ones are."""
         real, source = self.draw(self.config.batch, rng), self.draw(self.config.batch, rng)
         return real, source, real.emotion[torch.from_numpy(rng.permutation(self.config.batch)).to(self.device)]
-
-    def _update(self, which: int, loss: Tensor, network: nn.Module) -> None:
-        self.optimisers[which].zero_grad(set_to_none=True)
-        loss.backward(inputs=list(network.parameters()))
-        self.optimisers[which].step()
-
-    def state(self) -> dict[str, Any]:
-        """See :class:`TrainingRun`."""
-        return {
-            "generator": self.generator.state_dict(),
-            "discriminator": self.discriminator.state_dict(),
-            "optimisers": [o.state_dict() for o in self.optimisers],
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """See :class:`TrainingRun`."""
-        self.generator.load_state_dict(state["generator"])
-        self.discriminator.load_state_dict(state["discriminator"])
-        for optimiser, values in zip(self.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(values)
 
 
 @torch.no_grad()

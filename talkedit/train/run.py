@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from talkedit.errors import InputError
 from talkedit.extras import TENSORBOARD
@@ -23,7 +24,7 @@ from talkedit.reconstruct.network import load_safely
 class TrainingRun(ABC):
     """One training run: ``snapshot.pt`` and ``log.jsonl`` in a folder.
 
-    A subclass builds its networks, sets ``total`` and calls :meth:`resume` last in its constructor.
+    A subclass builds ``networks`` and ``optimisers``, sets ``total`` and calls :meth:`resume` last in its constructor.
 
     Args:
         config: a dataclass of settings with ``seed`` and ``save_every``.
@@ -32,6 +33,8 @@ class TrainingRun(ABC):
 
     Attributes:
         digits: of the figures in the log.
+        networks: by the name they have in the snapshot.
+        optimisers: theirs.
         step: steps done.
         total: steps in all.
     """
@@ -42,6 +45,8 @@ class TrainingRun(ABC):
     def __init__(self, config: Any, folder: Path, device: str = "cpu") -> None:
         self.config, self.folder, self.device = config, folder, device
         self.step = 0
+        self.networks: dict[str, nn.Module] = {}
+        self.optimisers: list[torch.optim.Optimizer] = []
         torch.manual_seed(config.seed)
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -49,13 +54,24 @@ class TrainingRun(ABC):
     def one_step(self) -> dict[str, float]:
         """Does one step; returns its terms by name."""
 
-    @abstractmethod
     def state(self) -> dict[str, Any]:
         """Networks and optimisers, as plain values and tensors."""
+        return {name: network.state_dict() for name, network in self.networks.items()} | {
+            "optimisers": [o.state_dict() for o in self.optimisers]
+        }
 
-    @abstractmethod
     def restore(self, state: dict[str, Any]) -> None:
         """Takes over what :meth:`state` gave."""
+        for name, network in self.networks.items():
+            network.load_state_dict(state[name])
+        for optimiser, values in zip(self.optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(values)
+
+    def descend(self, which: int, loss: Tensor, network: nn.Module) -> None:
+        """A step of one optimiser down a loss, with gradients for one network only."""
+        self.optimisers[which].zero_grad(set_to_none=True)
+        loss.backward(inputs=list(network.parameters()))
+        self.optimisers[which].step()
 
     def continues(self, stored: dict[str, Any]) -> bool:
         """Whether a run with the ``stored`` settings may go on with these; by default only with the same."""

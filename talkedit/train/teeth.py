@@ -181,6 +181,7 @@ class Run(TrainingRun):
             torch.optim.Adam(network.parameters(), config.rate, betas=(0.5, 0.99))
             for network in (self.generator, self.discriminator)
         ]
+        self.networks = {"generator": self.generator, "discriminator": self.discriminator}
         self.total = config.steps
         self.resume()
 
@@ -198,13 +199,13 @@ class Run(TrainingRun):
             scores, features = self.discriminator(real, batch.mask)
             wrong, _ = self.discriminator(fake.detach(), batch.mask)
             terms["judge"] = functional.relu(1 - scores).mean() + functional.relu(1 + wrong).mean()
-            self._update(1, terms["judge"], self.discriminator)
+            self.descend(1, terms["judge"], self.discriminator)
             features = [f.detach() for f in features]
             scores, seen = self.discriminator(fake, batch.mask)
             terms["fooled"] = -scores.mean()
             terms["matching"] = sum((a - b).abs().mean() for a, b in zip(seen, features, strict=True))
             loss = loss + config.adversary * terms["fooled"] + config.matching * terms["matching"]
-        self._update(0, loss, self.generator)
+        self.descend(0, loss, self.generator)
         return {name: float(value.detach()) for name, value in terms.items()}
 
     def _rows(self, rng: np.random.Generator) -> np.ndarray:
@@ -214,29 +215,9 @@ class Run(TrainingRun):
             rows.append(rng.choice(self.colour[person]))
         return np.array(rows)
 
-    def _update(self, which: int, loss: Tensor, network: nn.Module) -> None:
-        self.optimisers[which].zero_grad(set_to_none=True)
-        loss.backward(inputs=list(network.parameters()))
-        self.optimisers[which].step()
-
     def continues(self, stored: dict[str, Any]) -> bool:
         """See :class:`TrainingRun`; lengths, rates and weights may change where a run is continued."""
         return all(stored[name] == getattr(self.config, name) for name in ("seed", "grey", "sharpest", "leave_out"))
-
-    def state(self) -> dict[str, Any]:
-        """See :class:`TrainingRun`."""
-        return {
-            "generator": self.generator.state_dict(),
-            "discriminator": self.discriminator.state_dict(),
-            "optimisers": [o.state_dict() for o in self.optimisers],
-        }
-
-    def restore(self, state: dict[str, Any]) -> None:
-        """See :class:`TrainingRun`."""
-        self.generator.load_state_dict(state["generator"])
-        self.discriminator.load_state_dict(state["discriminator"])
-        for optimiser, values in zip(self.optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(values)
 
 
 def finish(network: Completion, config: Config, mouths: Mouths, output: Path, manifest: Path) -> None:

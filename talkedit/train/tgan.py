@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from talkedit.data.collection import Collection
@@ -143,8 +142,9 @@ class GanRun(TrainingRun):
         self.generator = Generator(config.channels, config.layers).to(device)
         self.critic = Discriminator(config.channels).to(device)
         self.average = copy.deepcopy(self.generator).eval()
+        self.networks = {"generator": self.generator, "critic": self.critic, "average": self.average}
         self._draw = [TextureSampler(textures, 16, device) for textures in (first, second)]
-        self._optimisers = [
+        self.optimisers = [
             torch.optim.Adam(network.parameters(), config.rate, betas=(0.0, 0.99))
             for network in (self.generator, self.critic)
         ]
@@ -166,7 +166,7 @@ class GanRun(TrainingRun):
             short, w = self._make(c.batch // 2, rng, noise)
             terms["path"], self._path_mean = path_penalty(path_lengths(short, w, y), self._path_mean)
             loss = loss + LAZY_PATH * c.path * terms["path"]
-        self._update(0, loss, self.generator)
+        self.descend(0, loss, self.generator)
         with torch.no_grad():
             made, _ = self._make(c.batch, rng, noise)
         real = self._judge(batch.channels, batch, noise)
@@ -175,7 +175,7 @@ class GanRun(TrainingRun):
         if self.step % LAZY_R1 == 0:
             terms["r1"] = r1_penalty(lambda x: self.critic(x, batch.seen, batch.colour), batch.channels)
             loss = loss + LAZY_R1 * c.r1 / 2 * terms["r1"]
-        self._update(1, loss, self.critic)
+        self.descend(1, loss, self.critic)
         self.share = float(np.clip(self.share + 1e-3 * np.sign(real.detach().sign().mean().item() - TARGET_SIGN), 0, 1))
         follow_average(self.average, self.generator, min(c.keep, (self.step + 1) / (self.step + 10)))
         return {name: float(value.detach()) for name, value in terms.items()} | {"augmented": self.share}
@@ -189,28 +189,13 @@ class GanRun(TrainingRun):
     def _judge(self, texture: Tensor, batch: TextureBatch, noise: torch.Generator) -> Tensor:
         return self.critic(augment(texture, self.share, noise), batch.seen, batch.colour)
 
-    def _update(self, which: int, loss: Tensor, network: nn.Module) -> None:
-        self._optimisers[which].zero_grad(set_to_none=True)
-        loss.backward(inputs=list(network.parameters()))
-        self._optimisers[which].step()
-
-    def _parts(self) -> Iterator[tuple[str, nn.Module]]:
-        yield from {"generator": self.generator, "critic": self.critic, "average": self.average}.items()
-
     def state(self) -> dict[str, Any]:
         """See :class:`TrainingRun`."""
-        return {name: part.state_dict() for name, part in self._parts()} | {
-            "optimisers": [o.state_dict() for o in self._optimisers],
-            "path_mean": self._path_mean,
-            "share": self.share,
-        }
+        return super().state() | {"path_mean": self._path_mean, "share": self.share}
 
     def restore(self, state: dict[str, Any]) -> None:
         """See :class:`TrainingRun`."""
-        for name, part in self._parts():
-            part.load_state_dict(state[name])
-        for optimiser, values in zip(self._optimisers, state["optimisers"], strict=True):
-            optimiser.load_state_dict(values)
+        super().restore(state)
         self._path_mean, self.share = state["path_mean"], float(state["share"])
 
 
