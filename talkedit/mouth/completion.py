@@ -50,18 +50,23 @@ class StyledConv(nn.Module):
 
 
 class Completion(nn.Module):
-    """Encoder and generator."""
+    """Encoder and generator.
 
-    def __init__(self) -> None:
+    Args:
+        width: channels in multiples of ``CHANNELS``.
+    """
+
+    def __init__(self, width: int = 1) -> None:
         super().__init__()
-        down, up = [nn.Conv2d(4, CHANNELS[0], 3, padding=1)], []
-        for inputs, outputs in pairwise(CHANNELS):
+        channels = [width * c for c in CHANNELS]
+        down, up = [nn.Conv2d(4, channels[0], 3, padding=1)], []
+        for inputs, outputs in pairwise(channels):
             down.append(nn.Conv2d(inputs, outputs, 3, 2, 1))
             up.append(nn.ModuleList([StyledConv(inputs + outputs, inputs), StyledConv(inputs, inputs)]))
         self.down, self.up = nn.ModuleList(down), nn.ModuleList(up)
         cells = (HEIGHT >> len(up)) * (WIDTH >> len(up))
-        self.to_style = nn.Linear(CHANNELS[-1] * cells, STYLE)
-        self.to_rgb = nn.Conv2d(CHANNELS[0], 3, 1)
+        self.to_style = nn.Linear(channels[-1] * cells, STYLE)
+        self.to_rgb = nn.Conv2d(channels[0], 3, 1)
 
     def forward(self, images: Tensor, mask: Tensor) -> Tensor:
         """(B, 3, HEIGHT, WIDTH) RGB in 0..1: the images, with what the mask hides filled in.
@@ -109,7 +114,7 @@ def load_completion(path: Path) -> Completion:
     """
     try:
         tensors, _ = read_tensors(path)
-        network = Completion()
+        network = Completion(len(tensors["to_rgb.weight"][0]) // CHANNELS[0])
         network.load_state_dict({name: torch.from_numpy(value).float() for name, value in tensors.items()})
     except (SafetensorError, RuntimeError, KeyError, ValueError, TypeError, OSError) as error:
         raise InputError(f"{path} is not a teeth completion network ({str(error).splitlines()[0]})") from error

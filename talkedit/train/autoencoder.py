@@ -169,7 +169,7 @@ class AutoencoderRun(TrainingRun):
         self._set_rate()
         batch = self._draw(count, size, np.random.default_rng([c.seed, self.step]))
         codes = self.encoder(batch.small, batch.small_seen, batch.colour)
-        noise = torch.Generator().manual_seed(c.seed * 1_000_003 + self.step)
+        noise = torch.Generator(self.device).manual_seed(c.seed * 1_000_003 + self.step)
         made = self.generator(codes, size, noise)
         terms = restoration_terms(made, codes, self.encoder.mean, batch, self._importance)
         if adversary:

@@ -8,6 +8,7 @@ and the discriminator sees luminance of all. What a run knows is its step: draws
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from talkedit.data.collection import Collection
 from talkedit.device import choose_device
 from talkedit.mouth.alignment import HEIGHT, WIDTH, hidden
 from talkedit.mouth.completion import Completion, save_completion
+from talkedit.texture.stylegan import follow_average
 from talkedit.texture.uv_map import LUMINANCE
 from talkedit.train.faces import split
 from talkedit.train.manifest import update_manifest
@@ -37,27 +39,33 @@ class Config:
 
     Attributes:
         seed: of initialisation, draws and augmentation.
+        width: of the network, see `talkedit.mouth.completion.Completion`.
         steps: in all.
         batch: crops a step.
         rate: highest learning rate; it falls along a line from half of the steps on.
         grey: share of each batch that is drawn from the grey pictures.
         sharpest: share of the grey pictures that is used, those with the finest detail.
         warm_up: steps before the discriminator joins in.
+        restored: weight of the distance from the real mouth, once the discriminator has.
         adversary: weight of its loss.
         matching: weight of feature matching.
+        keep: of the moving average of the weights, which is what is used afterwards.
         leave_out: keep the people of ``held_out_people`` out of the training.
         save_every: steps between snapshots.
     """
 
     seed: int = 0
+    width: int = 1
     steps: int = 900
     batch: int = 8
     rate: float = 2e-3
     grey: float = 0.2
     sharpest: float = 0.4
     warm_up: int = 400
+    restored: float = 1.0
     adversary: float = 0.3
     matching: float = 8.0
+    keep: float = 0.99
     leave_out: bool = True
     save_every: int = 100
 
@@ -161,6 +169,9 @@ class Run(TrainingRun):
         folder: of the run; a snapshot in it is continued.
         device: "cpu" or "cuda".
 
+    Attributes:
+        average: moving average of the generator's weights: what is used afterwards.
+
     Raises:
         InputError: the snapshot belongs to other settings or is damaged.
     """
@@ -176,12 +187,19 @@ class Run(TrainingRun):
         # Each person is drawn as often as any other, however long their clips are.
         people = np.unique(mouths.people[mouths.colour])
         self.colour = [np.flatnonzero(mouths.colour & (mouths.people == name)) for name in people]
-        self.generator, self.discriminator = Completion().to(device), Discriminator().to(device)
+        self.generator, self.discriminator = Completion(config.width).to(device), Discriminator().to(device)
+        for network in (self.generator, self.discriminator):
+            network.to(memory_format=torch.channels_last)  # a sixth less time on a CPU
+        self.average = copy.deepcopy(self.generator)
         self.optimisers = [
             torch.optim.Adam(network.parameters(), config.rate, betas=(0.5, 0.99))
             for network in (self.generator, self.discriminator)
         ]
-        self.networks = {"generator": self.generator, "discriminator": self.discriminator}
+        self.networks = {
+            "generator": self.generator,
+            "discriminator": self.discriminator,
+            "average": self.average,
+        }
         self.total = config.steps
         self.resume()
 
@@ -204,8 +222,9 @@ class Run(TrainingRun):
             scores, seen = self.discriminator(fake, batch.mask)
             terms["fooled"] = -scores.mean()
             terms["matching"] = sum((a - b).abs().mean() for a, b in zip(seen, features, strict=True))
-            loss = loss + config.adversary * terms["fooled"] + config.matching * terms["matching"]
+            loss = config.restored * loss + config.adversary * terms["fooled"] + config.matching * terms["matching"]
         self.descend(0, loss, self.generator)
+        follow_average(self.average, self.generator, min(config.keep, (self.step + 1) / (self.step + 10)))
         return {name: float(value.detach()) for name, value in terms.items()}
 
     def _rows(self, rng: np.random.Generator) -> np.ndarray:
@@ -217,7 +236,8 @@ class Run(TrainingRun):
 
     def continues(self, stored: dict[str, Any]) -> bool:
         """See :class:`TrainingRun`; lengths, rates and weights may change where a run is continued."""
-        return all(stored[name] == getattr(self.config, name) for name in ("seed", "grey", "sharpest", "leave_out"))
+        fixed = ("seed", "width", "grey", "sharpest", "leave_out")
+        return all(stored[name] == getattr(self.config, name) for name in fixed)
 
 
 def finish(network: Completion, config: Config, mouths: Mouths, output: Path, manifest: Path) -> None:
@@ -252,7 +272,7 @@ def main(argv: list[str] | None = None) -> int:
         mouths, _ = split(mouths, collection)
     run = Run(config, mouths, args.run, device)
     finish_run(run, args.tensorboard)
-    finish(run.generator.cpu(), config, mouths, args.output, args.manifest)
+    finish(run.average.cpu(), config, mouths, args.output, args.manifest)
     return 0
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from talkedit.errors import InputError
 from talkedit.train.linear import ONE_SIDED
-from talkedit.train.textures import Textures
+from talkedit.train.textures import Textures, unpacked
 
 # How often each source is drawn; one that is not named here counts as much as the least of these.
 SHARES = {"faces_open": 0.45, "mead": 0.3, "london": 0.2, "expressive": 0.05}
@@ -55,6 +55,9 @@ class TextureSampler:
         if not len(textures):
             raise InputError("there are no textures to learn from")
         self._textures, self._small, self._device = textures, min(small, textures.size), device
+        # On their device once, not batch by batch: a GPU would wait for them.
+        columns = (textures.detail, textures.chroma, textures.seen, textures.colour)
+        self._columns = [torch.from_numpy(column).to(device) for column in columns]
         keys = np.char.add(np.char.add(textures.sources.astype(str), "/"), textures.emotions.astype(str))
         weight = np.ones(len(textures))
         for names in (keys, np.char.add(np.char.add(keys, "/"), textures.people.astype(str))):
@@ -84,13 +87,13 @@ class TextureSampler:
         rows = np.array(rows)
         turned = np.repeat(rng.random(count // 2) < 0.5, 2) & ~np.repeat(self._one_sided[rows].reshape(-1, 2).any(1), 2)
         contrast = np.repeat(rng.uniform(*CONTRAST, count // 2), 2).astype(np.float32)
-        out = []
-        for channels, seen in (t.read(rows, size), t.read(rows, self._small)):
-            channels[turned], seen[turned] = channels[turned, ..., ::-1], seen[turned, ..., ::-1]
-            channels[:, 0] *= contrast[:, None, None]
-            out += [torch.from_numpy(channels).to(self._device), torch.from_numpy(seen).to(self._device)]
-        flags = (t.colour[rows].astype(np.float32), np.array(paired, np.float32))
-        colour, together = (torch.from_numpy(f).to(self._device) for f in flags)
+        flags = (rows, turned, contrast, t.colour[rows].astype(np.float32), np.array(paired, np.float32))
+        rows, turned, contrast, colour, together = (torch.from_numpy(f).to(self._device) for f in flags)
+        columns, out = [column[rows] for column in self._columns], []
+        for side in (size, self._small):
+            for part in unpacked(*columns, side):
+                out.append(torch.where(turned[:, None, None, None], part.flip(3), part))
+            out[-2][:, 0] *= contrast[:, None, None]
         return TextureBatch(out[0], out[1], colour, out[2], out[3], together)
 
     def _row(self, rng: np.random.Generator) -> int:

@@ -10,8 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
 
 from talkedit.data.collection import Collection, Sample
 from talkedit.data.manifest import read_arrays, read_manifest
@@ -70,22 +72,28 @@ class Textures(Faces):
         Returns:
             (B, 3, S, S) float32 and (B, 1, S, S) float32 in 0..1; channels are 0 where nothing was seen.
         """
-        size = size or self.size
-        channels = np.zeros((len(rows), 3, size, size), np.float32)
-        seen = np.zeros((len(rows), 1, size, size), np.float32)
-        for i, row in enumerate(rows):
-            mask = np.unpackbits(self.seen[row], axis=1, count=self.size).astype(np.float32)
-            detail = self.detail[row].astype(np.float32) * (DETAIL_RANGE / 127)
-            if size != self.size:
-                part = cv2.resize(mask, (size, size), interpolation=cv2.INTER_AREA)
-                detail = cv2.resize(detail, (size, size), interpolation=cv2.INTER_AREA) / np.maximum(part, 0.25)
-                mask = part * (part >= 0.5)
-            channels[i, 0], seen[i, 0] = detail * (mask > 0), mask
-            if self.colour[row]:
-                for c in range(2):
-                    wide = cv2.resize(self.chroma[row, c].astype(np.float32), (size, size))
-                    channels[i, 1 + c] = wide * (CHROMA_RANGE / 127) * (mask > 0)
-        return channels, seen
+        columns = (self.detail, self.chroma, self.seen, self.colour)
+        channels, seen = unpacked(*(torch.from_numpy(c[rows]) for c in columns), size or self.size)
+        return channels.numpy(), seen.numpy()
+
+
+def unpacked(detail: Tensor, chroma: Tensor, seen: Tensor, colour: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """What :meth:`Textures.read` gives, of rows of its fields as tensors on any device.
+
+    Args:
+        detail, chroma, seen, colour: B rows each, see :class:`Textures`.
+        size: texels a side.
+    """
+    bits = torch.arange(7, -1, -1, device=seen.device, dtype=torch.uint8)
+    mask = ((seen[..., None] >> bits) & 1).flatten(2)[:, None].float()
+    texture = detail[:, None].float() * (DETAIL_RANGE / 127)
+    if size != texture.shape[-1]:
+        part = functional.interpolate(mask, (size, size), mode="area")
+        texture = functional.interpolate(texture, (size, size), mode="area") / part.clamp_min(0.25)
+        mask = part * (part >= 0.5)
+    told = colour[:, None, None, None].float() * (CHROMA_RANGE / 127)
+    wide = functional.interpolate(chroma.float(), (size, size), mode="bilinear", align_corners=False) * told
+    return torch.cat([texture, wide], 1) * (mask > 0), mask
 
 
 def load_textures(collection: Collection, model: FaceModel, cache: Path, size: int = 256,

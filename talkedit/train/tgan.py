@@ -112,8 +112,9 @@ def augment(texture: Tensor, share: float, noise: torch.Generator) -> Tensor:
     """
 
     def draw() -> tuple[Tensor, Tensor]:
-        u = torch.rand(len(texture), 1, 1, 1, generator=noise).to(texture.device)
-        return torch.randn(len(texture), 3, 1, 1, generator=noise).to(texture.device), (u < share).to(texture)
+        u = torch.rand(len(texture), 1, 1, 1, generator=noise, device=noise.device).to(texture.device)
+        amount = torch.randn(len(texture), 3, 1, 1, generator=noise, device=noise.device)
+        return amount.to(texture.device), (u < share).to(texture)
 
     amount, on = draw()
     texture = texture * torch.exp(0.2 * amount[:, :1] * on)
@@ -156,13 +157,13 @@ class GanRun(TrainingRun):
     def one_step(self) -> dict[str, float]:
         c = self.config
         rng = np.random.default_rng([c.seed, self.step])
-        noise = torch.Generator().manual_seed(c.seed * 1_000_003 + self.step)
+        noise = torch.Generator(self.device).manual_seed(c.seed * 1_000_003 + self.step)
         batch = self._draw[self.step >= c.steps](c.batch, c.size, rng)
         made, _ = self._make(c.batch, rng, noise)
         loss = functional.softplus(-self._judge(made, batch, noise)).mean()
         terms = {"fool": loss}
         if self.step % LAZY_PATH == 0:
-            y = torch.randn(made[: c.batch // 2].shape, generator=noise).to(made.device)
+            y = torch.randn(made[: c.batch // 2].shape, generator=noise, device=noise.device)
             short, w = self._make(c.batch // 2, rng, noise)
             terms["path"], self._path_mean = path_penalty(path_lengths(short, w, y), self._path_mean)
             loss = loss + LAZY_PATH * c.path * terms["path"]
@@ -181,7 +182,7 @@ class GanRun(TrainingRun):
         return {name: float(value.detach()) for name, value in terms.items()} | {"augmented": self.share}
 
     def _make(self, count: int, rng: np.random.Generator, noise: torch.Generator) -> tuple[Tensor, Tensor]:
-        z, other = (torch.randn(count, W, generator=noise).to(self.device) for _ in range(2))
+        z, other = (torch.randn(count, W, generator=noise, device=noise.device) for _ in range(2))
         mixed = rng.random() < self.config.mixing
         cut = int(rng.integers(1, self.generator.synthesis.codes)) if mixed else None
         return self.generator(z, other if mixed else None, cut, noise)
