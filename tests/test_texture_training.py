@@ -16,7 +16,7 @@ from talkedit.facemodel.load import load_face_model
 from talkedit.texture import losses
 from talkedit.texture.encoder import Encoder
 from talkedit.texture.gan import load_texture_gan
-from talkedit.texture.stylegan import Synthesis, resolutions
+from talkedit.texture.stylegan import Generator, Synthesis, resolutions
 from talkedit.train import texture
 from talkedit.train.autoencoder import AutoencoderConfig, AutoencoderRun
 from talkedit.train.directions import directions
@@ -92,7 +92,7 @@ def run_of(kind: str, folder, **changes):
         return AutoencoderRun(SMALL, data, np.ones((SIZE, SIZE)), folder)
     if kind == "gan":
         config = GanConfig(size=SIZE, most=8, base=64, layers=2, batch=4, steps=4, tune_steps=2, save_every=3)
-        return GanRun(config, data, data, folder)
+        return GanRun(config, data, data, folder, **changes)
     generator = Synthesis({r: 8 for r in resolutions(SIZE)})
     generator.load_state_dict({k: torch.ones_like(v) * 0.1 for k, v in generator.state_dict().items()})
     config = EncoderConfig(width=8, batch=4, steps=6, save_every=3)
@@ -112,6 +112,15 @@ def test_resumed_run_equals_an_uninterrupted_one(tmp_path, kind):
     for name, value in ours.items():
         if isinstance(value, dict) and name not in ("optimiser", "optimisers"):
             assert same(value, theirs[name]), name
+
+
+def test_a_gan_begins_with_the_generator_it_is_given(tmp_path):
+    start = Generator({r: 8 for r in resolutions(SIZE)}, 2, published=True)
+    wanted = {k: v.clone() for k, v in start.state_dict().items()}
+    run = run_of("gan", tmp_path, start=start)
+    assert same(wanted, run.average.state_dict()) and run.average.synthesis.published
+    list(run.train())
+    assert not same(wanted, run.average.state_dict())
 
 
 def test_discriminator_and_generator_of_the_autoencoder_move(tmp_path):

@@ -30,13 +30,15 @@ def shape_of(network: nn.Module) -> dict[str, str]:
     if isinstance(network, Encoder):
         return {"encoder": json.dumps([network.size, network.width, network.components])}
     synthesis = network if isinstance(network, Synthesis) else network.synthesis
-    return {"channels": json.dumps(synthesis.channels), "components": json.dumps(synthesis.components)}
+    shape = {"channels": synthesis.channels, "components": synthesis.components, "published": synthesis.published}
+    return {name: json.dumps(value) for name, value in shape.items()}
 
 
 def build_synthesis(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> Synthesis:
     """The synthesis network of a file, ready to use; KeyError, ValueError, RuntimeError where it is something else."""
     channels = {int(r): int(c) for r, c in json.loads(metadata["channels"]).items()}
-    synthesis = Synthesis(channels, int(metadata["components"]))
+    published = metadata.get("published") == "true"  # older files do not say
+    synthesis = Synthesis(channels, int(metadata["components"]), published)
     synthesis.load_state_dict({k.removeprefix("synthesis."): torch.from_numpy(v.astype(np.float32))
                                for k, v in tensors.items() if not k.startswith("mapping.")})  # fmt: skip
     return synthesis.eval().requires_grad_(False)

@@ -73,8 +73,21 @@ def activate(x: Tensor) -> Tensor:
 
 
 def enlarge(x: Tensor) -> Tensor:
-    """(B, C, H, W) → (B, C, 2H, 2W) with the filter [1, 3, 3, 1], StyleGAN2's."""
+    """(B, C, H, W) → (B, C, 2H, 2W) with the filter [1, 3, 3, 1], StyleGAN2's; borders go on beyond the edge."""
     return functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def enlarge_dark(x: Tensor) -> Tensor:
+    """`enlarge` with zeros beyond the edge, as published."""
+    return enlarge(functional.pad(x, (1, 1, 1, 1)))[..., 2:-2, 2:-2]
+
+
+def convolve_enlarged(x: Tensor, weight: Tensor) -> Tensor:
+    """(B, C, H, W) → (B, D, 2H, 2W) as published: zeros between the texels, (D, C, 3, 3) weights, then [1, 3, 3, 1]."""
+    y = functional.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+    taps = y.new_tensor([1.0, 3, 3, 1]) / 4
+    made = functional.conv2d(y.flatten(0, 1)[:, None], torch.outer(taps, taps)[None, None], padding=1)
+    return made.unflatten(0, y.shape[:2])[:, :, 0]
 
 
 class Mapping(nn.Module):
@@ -108,18 +121,21 @@ class ModulatedConv(nn.Module):
         fan_in, fan_out: channels.
         kernel: taps a side.
         demodulate: normalise; left out where a picture is written.
+        up: the result is twice as large, see `convolve_enlarged`.
     """
 
-    def __init__(self, fan_in: int, fan_out: int, kernel: int = 3, demodulate: bool = True) -> None:
+    def __init__(self, fan_in: int, fan_out: int, kernel: int = 3, demodulate: bool = True, up: bool = False) -> None:
         super().__init__()
         self.affine = Linear(W, fan_in, bias=1.0)
         self.weight = nn.Parameter(torch.randn(fan_out, fan_in, kernel, kernel))
         self.gain, self.padding, self.demodulate = 1 / math.sqrt(fan_in * kernel**2), kernel // 2, demodulate
+        self.up = up
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
-        """(B, C_in, H, W) and (B, 512) codes → (B, C_out, H, W)."""
+        """(B, C_in, H, W) and (B, 512) codes → (B, C_out, H, W), or 2H and 2W."""
         style, weight = self.affine(w), self.weight * self.gain
-        y = functional.conv2d(x * style[:, :, None, None], weight, padding=self.padding)
+        x = x * style[:, :, None, None]
+        y = convolve_enlarged(x, weight) if self.up else functional.conv2d(x, weight, padding=self.padding)
         if not self.demodulate:
             return y
         norm = (style.square() @ weight.square().sum((2, 3)).T + 1e-8).rsqrt()
@@ -133,14 +149,15 @@ class StyledLayer(nn.Module):
         fan_in, fan_out: channels.
         size: texels a side of the result.
         up: whether the input is half that.
+        published: see `Synthesis`.
     """
 
-    def __init__(self, fan_in: int, fan_out: int, size: int, up: bool = False) -> None:
+    def __init__(self, fan_in: int, fan_out: int, size: int, up: bool = False, published: bool = False) -> None:
         super().__init__()
-        self.conv = ModulatedConv(fan_in, fan_out)
+        self.conv = ModulatedConv(fan_in, fan_out, up=up and published)
         self.bias = nn.Parameter(torch.zeros(fan_out))
         self.strength = nn.Parameter(torch.zeros(()))
-        self.size, self.up = size, up
+        self.size, self.up = size, up and not published
 
     def forward(self, x: Tensor, w: Tensor, noise: torch.Generator | None) -> Tensor:
         # Convolving before enlarging costs a quarter and gives the same smoothness.
@@ -156,10 +173,11 @@ class StyledLayer(nn.Module):
 class Block(nn.Module):
     """One resolution of the generator: one or two layers, and what it adds to the texture."""
 
-    def __init__(self, fan_in: int, fan_out: int, size: int) -> None:
+    def __init__(self, fan_in: int, fan_out: int, size: int, published: bool = False) -> None:
         super().__init__()
-        first = [] if size == 4 else [StyledLayer(fan_in, fan_out, size, up=True)]
+        first = [] if size == 4 else [StyledLayer(fan_in, fan_out, size, True, published)]
         self.layers = nn.ModuleList([*first, StyledLayer(fan_in if size == 4 else fan_out, fan_out, size)])
+        self._enlarge = enlarge_dark if published else enlarge
         self.write = ModulatedConv(fan_out, CHANNELS, 1, demodulate=False)
         self.bias = nn.Parameter(torch.zeros(CHANNELS))
 
@@ -168,7 +186,7 @@ class Block(nn.Module):
         for i, layer in enumerate(self.layers):
             x = layer(x, codes[:, i], noise)
         added = self.write(x, codes[:, len(self.layers)]) + self.bias[:, None, None]
-        return x, added if picture is None else enlarge(picture) + added
+        return x, added if picture is None else self._enlarge(picture) + added
 
 
 class Synthesis(nn.Module):
@@ -180,16 +198,17 @@ class Synthesis(nn.Module):
     Args:
         channels: how many at each resolution from 4 to T, see `budget`.
         components: how many eigen-textures, a multiple of L; 0 gives the plain StyleGAN2.
+        published: enlarges exactly as the published StyleGAN2, as weights that were trained with it need.
     """
 
-    def __init__(self, channels: dict[int, int], components: int = 0) -> None:
+    def __init__(self, channels: dict[int, int], components: int = 0, published: bool = False) -> None:
         super().__init__()
-        self.channels, self.components = dict(channels), components
+        self.channels, self.components, self.published = dict(channels), components, published
         self.size = max(channels)
         self.codes = codes_of(self.size)
         self.constant = nn.Parameter(torch.randn(channels[4], 4, 4))
         sizes = resolutions(self.size)
-        self.blocks = nn.ModuleList(Block(channels[max(r // 2, 4)], channels[r], r) for r in sizes)
+        self.blocks = nn.ModuleList(Block(channels[max(r // 2, 4)], channels[r], r, published) for r in sizes)
 
         if components:
             half = self.size // 2
@@ -223,14 +242,14 @@ class Generator(nn.Module):
     """t-GAN: mapping and synthesis.
 
     Args:
-        channels: see `Synthesis`.
+        channels, published: see `Synthesis`.
         layers: of the mapping.
     """
 
-    def __init__(self, channels: dict[int, int], layers: int = 8) -> None:
+    def __init__(self, channels: dict[int, int], layers: int = 8, published: bool = False) -> None:
         super().__init__()
         self.mapping = Mapping(layers)
-        self.synthesis = Synthesis(channels)
+        self.synthesis = Synthesis(channels, published=published)
 
     def forward(self, z: Tensor, other: Tensor | None = None, cut: int | None = None,
                 noise: torch.Generator | None = None, size: int | None = None) -> tuple[Tensor, Tensor]:  # fmt: skip

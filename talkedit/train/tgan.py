@@ -2,14 +2,15 @@
 
 Recipe ``open`` trains encoder and generator together (`talkedit.train.autoencoder`); recipe ``paper`` trains a
 StyleGAN2 on the textures of FFHQ and then goes on with those of MEAD, both prepared by ``talkedit prepare``; the
-encoder follows with ``talkedit train encoder``.
+encoder follows with ``talkedit train encoder``. With ``--start-from`` it begins with a generator of StyleGAN2-ADA
+instead of an untrained one.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from talkedit.texture.stylegan import (
     path_penalty,
     r1_penalty,
 )
+from talkedit.texture.stylegan2_ada import read_generator, write_texture_channels
 from talkedit.texture.uv_map import UvTemplate
 from talkedit.train.autoencoder import AutoencoderConfig, AutoencoderRun
 from talkedit.train.faces import split
@@ -61,6 +63,7 @@ class GanConfig:
         size: texels a side.
         most, base: channels at resolution r are min(base / r, most).
         layers: of the mapping.
+        published: see `Synthesis`; ``--start-from`` sets it.
         batch: textures a step (even).
         steps: on the first data.
         tune_steps: on the second, after them.
@@ -77,6 +80,7 @@ class GanConfig:
     most: int = 512
     base: int = 16384
     layers: int = 8
+    published: bool = False
     batch: int = 16
     steps: int = 300_000
     tune_steps: int = 30_000
@@ -130,6 +134,7 @@ class GanRun(TrainingRun):
         first, second: textures to train and to fine-tune on.
         folder: of the run; a snapshot in it is continued.
         device: "cpu" or "cuda".
+        start: a generator of these settings to begin with.
 
     Attributes:
         average: the generator's moving average: what is used afterwards.
@@ -138,9 +143,10 @@ class GanRun(TrainingRun):
         InputError: the snapshot belongs to other settings or is damaged.
     """
 
-    def __init__(self, config: GanConfig, first: Textures, second: Textures, folder: Path, device: str = "cpu") -> None:
+    def __init__(self, config: GanConfig, first: Textures, second: Textures, folder: Path, device: str = "cpu",
+                 start: Generator | None = None) -> None:  # fmt: skip
         super().__init__(config, folder, device)
-        self.generator = Generator(config.channels, config.layers).to(device)
+        self.generator = (start or Generator(config.channels, config.layers, config.published)).train().to(device)
         self.critic = Discriminator(config.channels).to(device)
         self.average = copy.deepcopy(self.generator).eval()
         self.networks = {"generator": self.generator, "critic": self.critic, "average": self.average}
@@ -237,6 +243,12 @@ def add_data_options(p: argparse.ArgumentParser) -> None:
     add_run_arguments(p, "build/texture")
 
 
+def add_start_option(p: argparse.ArgumentParser) -> None:
+    """``--start-from``, of the stages that train a generator."""
+    text = "recipe paper: begin with this .pkl of StyleGAN2-ADA for PyTorch; nothing in it is executed"
+    p.add_argument("--start-from", type=Path, metavar="FILE", help=text)
+
+
 def open_textures(args: argparse.Namespace, model: FaceModel, size: int) -> tuple[Textures, Collection]:
     """Recipe open: all textures of the collection, held-out people included, and the collection.
 
@@ -263,6 +275,20 @@ def paper_textures(args: argparse.Namespace, model: FaceModel) -> tuple[Textures
     return ffhq, mead
 
 
+def begin_from(path: Path, config: GanConfig) -> tuple[GanConfig, Generator]:
+    """Settings and generator of a training that begins with a network of StyleGAN2-ADA.
+
+    Raises:
+        InputError: it is no such network, or not of the size that the settings say.
+    """
+    start = write_texture_channels(read_generator(path))
+    shape = (start.synthesis.channels, len(start.mapping.layers))
+    if shape != (config.channels, config.layers):
+        raise InputError(f"'{path}' has {shape[1]} layers of mapping and channels {shape[0]}, the settings say "
+                         f"{config.layers} and {config.channels}; change 'size', 'most', 'base', 'layers'")  # fmt: skip
+    return replace(config, published=True), start
+
+
 def train(run: TrainingRun, textures: Textures, tensorboard: bool) -> None:
     """Does what is left of a run; prints the log and leaves a sample sheet."""
     finish_run(run, tensorboard)
@@ -273,9 +299,12 @@ def main(argv: list[str] | None = None) -> int:
     """Trains, or continues, and writes ``generator.safetensors`` (recipe open: and the encoder) to the run's folder."""
     p = argparse.ArgumentParser(prog="talkedit train tgan", description=__doc__.split("\n")[0])
     add_data_options(p)
+    add_start_option(p)
     args = p.parse_args(argv)
     device, model = choose_device(args.device), load_face_model("open")
     if args.recipe == "open":
+        if args.start_from:
+            raise InputError("--start-from belongs to recipe paper; recipe open starts from eigen-textures")
         config = read_settings(AutoencoderConfig, args.config)
         textures, collection = open_textures(args, model, config.size)
         if config.leave_out:
@@ -289,7 +318,10 @@ def main(argv: list[str] | None = None) -> int:
     config = read_settings(GanConfig, args.config)
     if config.size != ffhq.size:
         raise InputError(f"the data was prepared at {ffhq.size} texels, the settings say {config.size}")
-    run = GanRun(config, ffhq, mead, args.run / "tgan", device)
+    start = None
+    if args.start_from:
+        config, start = begin_from(args.start_from, config)
+    run = GanRun(config, ffhq, mead, args.run / "tgan", device, start)
     train(run, mead, args.tensorboard)
     gan_file.save_network(args.run / gan_file.GENERATOR, run.average)
     return 0
