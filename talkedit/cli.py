@@ -17,7 +17,7 @@ from typing import NoReturn
 
 import talkedit
 from talkedit.errors import InputError, TalkeditError
-from talkedit.options import DEVICES, GEOMETRIES, PARTS, PHOTOMETRIC, RECONSTRUCTIONS, TEXTURES
+from talkedit.options import DEVICES, GEOMETRIES, PARTS, PHOTOMETRIC, RECONSTRUCTIONS, REFINE, TEXTURES
 
 Progress = Callable[[str, int, "int | None"], None]
 
@@ -125,6 +125,8 @@ def _editing(parser: argparse.ArgumentParser) -> None:
                        "directions (default) or the GAN")  # fmt: skip
     group.add_argument("--texture", choices=TEXTURES, default="linear", help="what changes the skin: learned ratio "
                        "maps (default) or the texture GAN")  # fmt: skip
+    group.add_argument("--refine", nargs="?", type=int, const=REFINE, default=0, metavar="STEPS", help="fit the "
+                       f"texture GAN to the speaker first, seconds a shot (default {REFINE} steps)")  # fmt: skip
     group.add_argument("--no-smooth", action="store_true", help="do not smooth the edit over time")
     group.add_argument("--no-classifier", action="store_true", help="do not weigh directions by the person")
     group.add_argument("--no-teeth", action="store_true", help="do not fill opened mouths")
@@ -157,8 +159,8 @@ def _quiet(group) -> None:
 
 def _options(arguments: argparse.Namespace) -> dict:
     """Keyword arguments shared by edit_video and compare_video."""
-    same = ("au", "start", "end", "only", "geometry", "texture", "face_model", "tracker", "face", "reconstruction",
-            "device", "threads", "seed", "crf", "overwrite")  # fmt: skip
+    same = ("au", "start", "end", "only", "geometry", "texture", "refine", "face_model", "tracker", "face",
+            "reconstruction", "device", "threads", "seed", "crf", "overwrite")  # fmt: skip
     switched_off = {name: not getattr(arguments, f"no_{name}") for name in ("smooth", "classifier", "teeth")}
     return {name: getattr(arguments, name) for name in same} | switched_off
 

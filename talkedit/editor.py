@@ -40,6 +40,7 @@ from talkedit.smooth import half_width, smooth_at
 from talkedit.texture.editor import PersonClassifier, contrast_gain, detail_of
 from talkedit.texture.gan import Look, SpeakerTexture, load_texture_gan
 from talkedit.texture.glasses import glasses_score
+from talkedit.texture.refine import MeanTexture
 from talkedit.texture.uv_map import LUMINANCE, UvTemplate
 from talkedit.track import make_tracker
 from talkedit.track.hands import HandWatch
@@ -79,6 +80,7 @@ class Speaker:
         people: (N,) weights of the training people.
         neutral: (144,) the speaker's own neutral code: identity, and the most neutral expressions of the shot.
         acted: the shot's mean face split as a single picture is, so that a smile kept up all along is an expression.
+        view: the speaker's mean texture, where the GAN's code is refined.
         texture: the speaker's editor of the texture GAN, where it is used.
         texture_gain: how strongly wrinkles show in this shot.
         blur: how soft this shot is, pixels.
@@ -103,6 +105,7 @@ class Speaker:
     acted: Fitter | None = None
     frames: int = 0
     reference: tuple[float, float] = (0.1, 0.1)
+    view: MeanTexture | None = None
     texture: SpeakerTexture | None = None
     texture_gain: float = 1.0
     blur: float = CRISP
@@ -249,7 +252,11 @@ class ClipEditor:
             detail = detail_of(luminance, visible)
             speaker.features.append(self.editors.classifier.features(detail))
             if self._texture is not None:
-                speaker.textures.append(self._texture.look(self._template.unwrap(frame.rgb, mesh), visible))
+                texture = self._template.unwrap(frame.rgb, mesh)
+                speaker.textures.append(self._texture.look(texture, visible))
+                if self.options.refine:
+                    speaker.view = speaker.view or MeanTexture()
+                    speaker.view.add(texture, visible)
             speaker.rims.append(glasses_score(luminance))
             speaker.contrast.append(contrast_gain(detail, visible))
             speaker.blurs.append(source_blur(frame.rgb, track.landmarks))
@@ -279,6 +286,9 @@ class ClipEditor:
                 if self._texture is not None:
                     speaker.texture = self._texture.of(speaker.textures, self.options.classifier)
                     speaker.textures = []
+                    if speaker.view is not None:
+                        found = speaker.view.refined(self._texture.synthesis, speaker.texture.code, self.options.refine)
+                        speaker.texture.code, speaker.view = found, None
         if self._most_faces > 1:
             self.notes.append(
                 f"up to {self._most_faces} faces in a frame; one was edited (choose another with --face N)"

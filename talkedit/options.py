@@ -13,6 +13,8 @@ RECONSTRUCTIONS = ("fit", "network")
 PHOTOMETRIC = "photometric"
 GEOMETRIES = ("linear", "gan")
 TEXTURES = ("linear", "tgan")
+# Steps of the refinement: the usual number, and the most that can be meant.
+REFINE, MOST_REFINE = 40, 1000
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class EditOptions:
         only: None, ``"geometry"`` or ``"texture"``: leave the other part out.
         geometry: ``"linear"`` directions or the ``"gan"`` move the expression.
         texture: ``"linear"`` luminance-ratio maps or the ``"tgan"`` change the skin.
+        refine: steps that bring the texture GAN's code closer to the speaker, 0 = the encoder's code as it is.
         smooth: smooth the edit over time (Eqs. 17-19).
         classifier: mix texture directions by the person classifier.
         teeth: fill mouths that the edit opens.
@@ -43,6 +46,7 @@ class EditOptions:
     only: str | None = None
     geometry: str = "linear"
     texture: str = "linear"
+    refine: int = 0
     smooth: bool = True
     classifier: bool = True
     teeth: bool = True
@@ -66,6 +70,10 @@ class EditOptions:
             raise InputError(f"geometry must be one of {', '.join(GEOMETRIES)}, not '{self.geometry}'")
         if self.texture not in TEXTURES:
             raise InputError(f"texture must be one of {', '.join(TEXTURES)}, not '{self.texture}'")
+        if not 0 <= self.refine <= MOST_REFINE:
+            raise InputError(f"refine must be a number of steps from 0 to {MOST_REFINE}, not {self.refine}")
+        if self.refine and self.texture != "tgan":
+            raise InputError("refine fits the texture GAN to the speaker, so it needs the texture 'tgan'")
         if self.device not in DEVICES:
             raise InputError(f"device must be one of {', '.join(DEVICES)}, not '{self.device}'")
         if self.threads is not None and self.threads < 1:

@@ -64,10 +64,17 @@ def test_timeline_file_and_options_reach_the_editor(clip, tmp_path, fake_editor,
     line.write_text("0: neutral\n0.5: happy@0.8\n")
     switches = ["--no-smooth", "--no-teeth", "--only=texture", "--face=1", "--seed=7", "--threads=1", "--start=0.1"]
     files = [str(clip()), "-o", str(tmp_path / "o.mp4"), "--timeline", str(line)]
-    assert main(["edit", *files, *switches, "--device", "cpu"]) == 0
+    assert main(["edit", *files, *switches, "--device", "cpu", "--texture", "tgan", "--refine"]) == 0
     options = seen[0]
+    assert (options.texture, options.refine) == ("tgan", 40)
     assert (options.face, options.only, options.smooth, options.teeth, options.classifier) == (1, "texture", 0, 0, 1)
     assert (options.seed, options.threads, options.start, options.device) == (7, 1, 0.1, "cpu")
+
+
+def test_refinement_without_the_texture_gan_is_refused(clip, tmp_path, fake_editor, capsys):
+    arguments = ["edit", str(clip()), "-o", str(tmp_path / "o.mp4"), "--emotion", "sad", "--refine", "20"]
+    assert main(arguments) == 2
+    assert "tgan" in capsys.readouterr().err and not (tmp_path / "o.mp4").exists()
 
 
 def test_compare(clip, tmp_path, fake_editor):

@@ -16,6 +16,7 @@ from talkedit.report import StageClock
 from talkedit.texture.editor import LIMIT, PersonClassifier
 from talkedit.texture.encoder import Encoder, face_channels
 from talkedit.texture.gan import Directions, Look, TextureGan, load_texture_gan, save_texture_gan
+from talkedit.texture.refine import MeanTexture, refine
 from talkedit.texture.stylegan import (
     Discriminator,
     Generator,
@@ -228,6 +229,39 @@ def test_without_classifier_people_weigh_alike(gan):
     assert not np.allclose(gan.of(looks).people, 1 / 3, atol=1e-3)
 
 
+def test_refined_codes_lie_closer_to_what_was_seen_and_only_that_counts(gan):
+    draw = torch.Generator().manual_seed(4)
+    start, wanted = (torch.randn(1, gan.synthesis.codes, W, generator=draw) for _ in range(2))
+    seen = torch.ones(1, 1, 32, 32)
+    seen[..., :8] = 0
+    real = gan.synthesis(wanted) * seen
+    hidden = torch.where(seen > 0, real, torch.randn_like(real))
+    a, b = (refine(gan.synthesis, start, x, seen, torch.ones(1), steps=20) for x in (real, hidden))
+    assert torch.allclose(a, b, atol=1e-4)
+
+    def wrong(codes):
+        return ((gan.synthesis(codes) - real) * seen).abs().mean().item()
+
+    assert wrong(a) < 0.7 * wrong(start)
+    assert torch.equal(refine(gan.synthesis, start, real, seen, torch.ones(1), steps=0), start)
+
+
+def test_the_mean_texture_is_of_what_was_seen_of_each_frame(gan):
+    rng, view = np.random.default_rng(0), MeanTexture()
+    code = np.zeros((gan.synthesis.codes, W), np.float32)
+    assert view.refined(gan.synthesis, code, 5) is code  # nothing was seen
+    texture = rng.integers(60, 200, (32, 32, 3)).astype(np.float32)
+    halves = np.zeros((2, 32, 32), bool)
+    halves[0, :, :20], halves[1, :, 12:] = True, True
+    for seen in halves:
+        view.add(texture, seen)
+    found = view.refined(gan.synthesis, code, 5)
+    mean = sum(face_channels(texture, s) * s for s in halves) / np.maximum(halves.sum(0), 1)
+    parts = [torch.from_numpy(np.float32(a))[None] for a in (code, mean, halves.mean(0)[None])]
+    wanted = refine(gan.synthesis, *parts, torch.ones(1), steps=5)[0].numpy()
+    assert np.allclose(found, wanted, atol=1e-6) and not np.allclose(found, code)
+
+
 def test_channels_of_a_face():
     texture = np.full((64, 64, 3), (120.0, 100, 80), np.float32)
     seen = np.ones((64, 64), bool)
@@ -302,6 +336,19 @@ def test_ablation_weighs_people_alike(demo):
     assert np.allclose(weights[1], 1 / len(weights[1])) and not np.allclose(weights[0], weights[1])
     a, b = (e.edit(demo[1], Timeline.constant("happy", 1.0)) for e in (with_it, without))
     assert not np.array_equal(a, b)
+
+
+def test_refinement_moves_the_code_the_same_way_every_time(demo):
+    plain, first, second = (learn(demo[:1], only="texture", refine=n) for n in (0, 2, 2))
+    codes = [next(iter(e._speakers.values())).texture.code for e in (plain, first, second)]
+    assert np.array_equal(codes[1], codes[2]) and not np.array_equal(codes[0], codes[1])
+    happy = Timeline.constant("happy", 1.0)
+    np.testing.assert_array_equal(first.edit(demo[0], happy), second.edit(demo[0], happy))
+    with pytest.raises(InputError, match="tgan"):
+        EditOptions(texture="linear", refine=40)
+    for steps in (-1, 100_000):
+        with pytest.raises(InputError, match="steps"):
+            EditOptions(texture="tgan", refine=steps)
 
 
 def test_interpolated_intensities_cannot_be_told_from_exact_ones(shipped):
