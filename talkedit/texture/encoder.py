@@ -25,15 +25,16 @@ READ_SIZE = 128
 """Texels a side of what the encoder reads; finer detail would not fit into the codes."""
 
 
-def face_channels(texture: np.ndarray, seen: np.ndarray) -> np.ndarray:
+def face_channels(texture: np.ndarray, seen: np.ndarray, detail: np.ndarray | None = None) -> np.ndarray:
     """(3, T, T) float32 channels of a (T, T, 3) texture in 0..255 and its (T, T) visibility; see
-    `talkedit.train.textures`. 0 where unseen."""
+    `talkedit.train.textures`. 0 where unseen. ``detail`` is `detail_of` its luminance, where it is known."""
     if not seen.any():
         return np.zeros((CHANNELS, *seen.shape), np.float32)
     log = np.log(texture.astype(np.float32) + 8)
     chroma = np.stack([log[..., 0] - log[..., 1], log[..., 2] - log[..., 1]])
     chroma = (chroma - np.median(chroma[:, seen], axis=1)[:, None, None]) * seen
-    detail = detail_of(texture.astype(np.float32) @ LUMINANCE, seen)
+    if detail is None:
+        detail = detail_of(texture.astype(np.float32) @ LUMINANCE, seen)
     return np.concatenate([detail[None].clip(-DETAIL_RANGE, DETAIL_RANGE), chroma.clip(-CHROMA_RANGE, CHROMA_RANGE)])
 
 

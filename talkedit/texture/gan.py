@@ -85,11 +85,12 @@ class TextureGan:
 
     def look(self, texture: np.ndarray, seen: np.ndarray) -> Look:
         """Reads one unwrapped frame, (T, T, 3) in 0..255, and its (T, T) visibility."""
-        channels = torch.from_numpy(face_channels(texture, seen))[None]
+        detail = detail_of(texture @ LUMINANCE, seen)
+        channels = torch.from_numpy(face_channels(texture, seen, detail))[None]
         mask = torch.from_numpy(seen.astype(np.float32))[None, None]
         with torch.inference_mode():
             code = self.encoder(channels, mask, torch.ones(1))[0].numpy()
-        return Look(code, self.classifier.features(detail_of(texture @ LUMINANCE, seen)))
+        return Look(code, self.classifier.features(detail))
 
     def of(self, looks: Sequence[Look], classify: bool = True) -> SpeakerTexture:
         """The editor of the speaker that the looks show; without ``classify`` all people weigh alike."""
