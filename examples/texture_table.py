@@ -3,7 +3,9 @@
 
     python examples/texture_table.py --data ../shared/data CLIP [CLIP ...]
 
-Inversion: PSNR and SSIM of luminance textures without their light, at mid grey, over the texels that were seen.
+Inversion: PSNR and SSIM of luminance textures without their light, at mid grey, over the texels that were seen; and how
+much the refinement alters the change that is edited (mean cosine over the emotions).
+Colour: how well the generator's change of log R/G and log B/G agrees with that of held-out people, and how large it is.
 Edits: change of the mean skin colour (CIE 1976 ΔE) and milliseconds a frame.
 Key frames (the GAN only): PSNR of the edit, which has one code a shot and interpolates intensities, against running
 encoder and generator in every frame.
@@ -25,7 +27,7 @@ from talkedit import EMOTIONS
 from talkedit.data.collection import Collection
 from talkedit.data.open_recipe import held_out_people
 from talkedit.editor import LOOK_EVERY, ClipEditor
-from talkedit.emotions import Timeline
+from talkedit.emotions import NEUTRAL, Timeline
 from talkedit.facemodel.load import load_face_model
 from talkedit.options import EditOptions
 from talkedit.report import StageClock
@@ -62,9 +64,60 @@ def ssim(a: np.ndarray, b: np.ndarray, seen: np.ndarray) -> float:
     return float(value[cv2.erode(seen.astype(np.uint8), np.ones((11, 11), np.uint8)) > 0].mean())
 
 
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Between two maps."""
+    return float((a * b).sum() / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-9))
+
+
+def changed(gan: TextureGan, code: np.ndarray, emotion: int, people: np.ndarray) -> np.ndarray:
+    """(3, T, T) change of the generator's channels at full intensity, inside the regions that emotion moves."""
+    moved = code + gan.directions.mixed(emotion, people)
+    with torch.inference_mode():
+        made = gan.synthesis(torch.from_numpy(np.stack([moved, code]).astype(np.float32))).numpy()
+    return (made[0] - made[1]) * gan.mask
+
+
+def colour(gan: TextureGan, textures: Textures) -> str:
+    """Markdown: of everybody in colour, the generator's change of chroma beside the one they show."""
+    equal, smooth = np.full(len(gan.people), 1 / len(gan.people), np.float32), 4 * textures.size / 256
+
+    def mean(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Channels where they were seen, and how often they were."""
+        channels, seen = textures.read(rows)
+        return (channels * seen).sum(0) / np.maximum(seen.sum(0), 1), seen.mean(0)[0]
+
+    lines = ["| held-out people of | emotion | people | R/G cosine | B/G cosine | R/G size | B/G size | shown R/G |",
+             "|" + " --- |" * 8]  # fmt: skip
+    for source, emotion in ((s, e) for s in ("london", "mead") for e in EMOTIONS):
+        of = textures.colour & (textures.sources == source)
+        figures = []
+        for person in np.unique(textures.people[of & (textures.emotions == emotion)]):
+            rest, shown = (np.flatnonzero(of & (textures.people == person) & (textures.emotions == e))[:60]
+                           for e in (NEUTRAL, emotion))  # fmt: skip
+            if not len(rest):
+                continue
+            (before, a), (after, b) = mean(rest), mean(shown)
+            real = (after - before) * gan.mask * (np.minimum(a, b) > 0.5)
+            channels, seen = textures.read(rest)
+            inputs = (torch.from_numpy(x) for x in (channels, seen, np.ones(len(rest), np.float32)))
+            with torch.inference_mode():
+                code = gan.encoder(*inputs).numpy().mean(0)
+            made = changed(gan, code, EMOTIONS.index(emotion), equal)
+            real, made = (np.stack([cv2.GaussianBlur(c, (0, 0), smooth) for c in x[1:]]) for x in (real, made))
+            size = [100 * float(np.sqrt((c**2).sum() / gan.mask.sum())) for c in (*made, real[0])]
+            figures.append([*(cosine(*pair) for pair in zip(real, made, strict=True)), *size])
+        if figures:
+            cells = " | ".join(f"{x:.2f}" for x in np.mean(figures, axis=0)[:2])
+            cells += " | " + " | ".join(f"{x:.1f} %" for x in np.mean(figures, axis=0)[2:])
+            lines.append(f"| {source} | {emotion} | {len(figures)} | {cells} |")
+    return "\n".join(lines)
+
+
 def inversion(gan: TextureGan, textures: Textures, count: int, steps: int) -> str:
     """Markdown: figures of each source's held-out people, with W+ and after refinement."""
-    lines = ["| held-out people of | textures | PSNR W+ | SSIM W+ | PSNR refined | SSIM refined |", "|" + " --- |" * 6]
+    lines = ["| held-out people of | textures | PSNR W+ | SSIM W+ | PSNR refined | SSIM refined | change, cosine | s |",
+             "|" + " --- |" * 8]  # fmt: skip
+    equal = np.full(len(gan.people), 1 / len(gan.people), np.float32)
     for source in np.unique(textures.sources):
         rows = np.flatnonzero(textures.sources == source)
         rows = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)]
@@ -74,12 +127,16 @@ def inversion(gan: TextureGan, textures: Textures, count: int, steps: int) -> st
             inputs = [torch.from_numpy(a) for a in (channels, seen, textures.colour[[row]].astype(np.float32))]
             with torch.inference_mode():
                 codes = gan.encoder(*inputs)
+            began = time.process_time()
             closer = refine(gan.synthesis, codes.clone(), *inputs, steps=steps)
+            spent = time.process_time() - began
             real, mask = grey(channels[0, 0]), seen[0, 0] > 0
             made = [grey(gan.detail(c.numpy())[0]) for c in (codes, closer)]
-            figures.append([f(m, real, mask) for m in made for f in (psnr, ssim)])
+            changes = [[changed(gan, c[0].numpy(), j, equal)[0] for j in range(len(EMOTIONS))] for c in (codes, closer)]
+            alike = np.mean([cosine(a, b) for a, b in zip(*changes, strict=True)])
+            figures.append([*(f(m, real, mask) for m in made for f in (psnr, ssim)), alike, spent])
         mean = np.mean(figures, axis=0)
-        lines.append(f"| {source} | {len(rows)} | " + " | ".join(f"{x:.3g}" for x in mean) + " |")
+        lines.append(f"| {source} | {len(rows)} | " + " | ".join(f"{x:.4g}" for x in mean) + " |")
     return "\n".join(lines)
 
 
@@ -196,6 +253,7 @@ def main() -> None:
         textures = load_textures(collection, load_face_model("open"), args.textures, gan.synthesis.size)
         out = np.isin(textures.people, sorted(held_out_people(collection.samples)))
         print(inversion(gan, textures.where(out), args.count, args.steps), end="\n\n")
+        print(colour(gan, textures.where(out)), end="\n\n")
     if args.key_frames:
         print(key_frames(args.clips, args.count, tuple(args.key_frames.split(","))))
         return
