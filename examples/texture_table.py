@@ -78,7 +78,10 @@ def changed(gan: TextureGan, code: np.ndarray, emotion: int, people: np.ndarray)
 
 
 def colour(gan: TextureGan, textures: Textures) -> str:
-    """Markdown: of everybody in colour, the generator's change of chroma beside the one they show."""
+    """Markdown: of everybody in colour, the generator's change of chroma beside the one they show, and its slope.
+
+    The slope says how far the shown chroma changes with the shown luminance, over the mean of the people.
+    """
     equal, smooth = np.full(len(gan.people), 1 / len(gan.people), np.float32), 4 * textures.size / 256
 
     def mean(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -86,11 +89,11 @@ def colour(gan: TextureGan, textures: Textures) -> str:
         channels, seen = textures.read(rows)
         return (channels * seen).sum(0) / np.maximum(seen.sum(0), 1), seen.mean(0)[0]
 
-    lines = ["| held-out people of | emotion | people | R/G cosine | B/G cosine | R/G size | B/G size | shown R/G |",
-             "|" + " --- |" * 8]  # fmt: skip
+    lines = ["| held-out people of | emotion | people | R/G cosine | B/G cosine | R/G size | B/G size | shown R/G | "
+             "R/G slope | B/G slope |", "|" + " --- |" * 10]  # fmt: skip
     for source, emotion in ((s, e) for s in ("london", "mead") for e in EMOTIONS):
         of = textures.colour & (textures.sources == source)
-        figures = []
+        figures, maps = [], []
         for person in np.unique(textures.people[of & (textures.emotions == emotion)]):
             rest, shown = (np.flatnonzero(of & (textures.people == person) & (textures.emotions == e))[:60]
                            for e in (NEUTRAL, emotion))  # fmt: skip
@@ -103,12 +106,16 @@ def colour(gan: TextureGan, textures: Textures) -> str:
             with torch.inference_mode():
                 code = gan.encoder(*inputs).numpy().mean(0)
             made = changed(gan, code, EMOTIONS.index(emotion), equal)
-            real, made = (np.stack([cv2.GaussianBlur(c, (0, 0), smooth) for c in x[1:]]) for x in (real, made))
+            real, made = (np.stack([cv2.GaussianBlur(c, (0, 0), smooth) for c in x]) for x in (real, made))
+            maps.append(real)
+            real, made = real[1:], made[1:]
             size = [100 * float(np.sqrt((c**2).sum() / gan.mask.sum())) for c in (*made, real[0])]
             figures.append([*(cosine(*pair) for pair in zip(real, made, strict=True)), *size])
         if figures:
             cells = " | ".join(f"{x:.2f}" for x in np.mean(figures, axis=0)[:2])
             cells += " | " + " | ".join(f"{x:.1f} %" for x in np.mean(figures, axis=0)[2:])
+            light, *chroma = np.mean(maps, axis=0)
+            cells += " | " + " | ".join(f"{(light * c).sum() / (light**2).sum():.2f}" for c in chroma)
             lines.append(f"| {source} | {emotion} | {len(figures)} | {cells} |")
     return "\n".join(lines)
 
