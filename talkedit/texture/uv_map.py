@@ -30,6 +30,7 @@ class UvTemplate:
     Attributes:
         size: texels a side.
         inside: (T, T) bool, texels on the face (not on skirt, eyeballs or the mouth hole).
+        triangle: (T, T) int32, the triangle each texel lies on, -1 off the mesh.
     """
 
     def __init__(self, model: FaceModel, size: int = 256) -> None:
@@ -38,7 +39,7 @@ class UvTemplate:
         flags = np.stack([model.skirt, model.eyeball.astype(np.float32)], 1)
         values, hit = attribute_map(points, model.triangles, flags, size, size)
         self.inside = (hit >= 0) & (values[..., 0] > 0.97) & (values[..., 1] < 0.02)
-        self.mesh = hit >= 0
+        self.mesh, self.triangle = hit >= 0, hit
         self._triangles = model.triangles
         self._points = points
 

@@ -1,0 +1,174 @@
+"""Things before the face that come and go: cups, paper, microphones, hair that falls over a cheek.
+
+Of every frame the face is kept as a small texture. When a shot is over, every fourth frame is compared with what the
+face looks like in the rest of the shot; where a large patch of a frame fits no light on that face, the frames before
+and after are gone through one by one until the patch has left.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+
+from talkedit.facemodel.model import FaceModel
+from talkedit.track.skin import ShotSkin
+from talkedit.track.texels import SIZE, Texels
+from talkedit.track.topology import INNER_LIPS, LEFT_BROW, LEFT_EYE, RIGHT_BROW, RIGHT_EYE
+
+# Frames between two looks, and at least so many looks at a short shot; shots of fewer frames show nothing.
+EVERY, LOOKS, FEWEST = 4, 24, 8
+# Frames of a shot its reference is made of.
+SAMPLES = 48
+# Cosine between normal and view from which on a texel is seen, and one that may tell of an occluder's presence.
+FACING, UPRIGHT = 0.35, 0.45
+# Texels from a silhouette, and around eyes, brows, nostrils and the inner lips, that tell nothing: these move, open and
+# cast shadows.
+MARGIN, AROUND = 2, 2.6
+_NOSTRILS = np.array([2, 97, 99, 60, 75, 326, 328, 290, 305, 20, 250])
+# A patch is further from the face than ``HIGH`` spreads, and so much in sum over its texels: if it is found by itself,
+# and beside one that was found in the frame before or after.
+HIGH, SURE, LIKELY = 2.8, 60.0, 15.0
+# It reaches as far as ``LOW`` spreads; beyond the face by so many texels.
+LOW, BEYOND = 2.2, 6
+# What covers more of the face than this is no thing but a light that the model of it does not know.
+LARGEST = 0.65
+# Frames a thing is there at least.
+SHORTEST = 4
+
+
+class OccluderWatch:
+    """Masks of what hides a face, frame by frame.
+
+    Args:
+        model: the face model.
+    """
+
+    def __init__(self, model: FaceModel) -> None:
+        self._texels = Texels(model)
+        self._file = tempfile.TemporaryFile(prefix="talkedit-")  # noqa: SIM115 (lives as long as the watch)
+        self._bytes = 3 * len(self._texels)
+        self._seen: list[int] = []
+        self._found: dict[int, np.ndarray] = {}
+        inside = self._texels.inside.astype(np.uint8)
+        filled = cv2.morphologyEx(inside, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
+        self._holes = (filled > 0) & (inside == 0)
+        quiet = np.zeros((SIZE, SIZE), np.uint8)
+        uv = model.uv[model.landmark_vertices] * SIZE - 0.5
+        rings = (LEFT_EYE, RIGHT_EYE, LEFT_BROW, RIGHT_BROW, _NOSTRILS, INNER_LIPS)
+        for ring in rings:
+            hull = cv2.convexHull(np.round(uv[ring]).astype(np.int32))
+            cv2.fillConvexPoly(quiet, hull, 1)
+        side = 2 * round(AROUND) + 1
+        quiet = cv2.dilate(quiet, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
+        self._telling = (quiet == 0) & (inside > 0)
+
+    def see(self, index: int, rgb: np.ndarray, landmarks: np.ndarray) -> None:
+        """Keeps the face of the next frame.
+
+        Args:
+            index: number of the frame.
+            rgb: (H, W, 3) uint8.
+            landmarks: (≥468, ≥2) pixels.
+        """
+        self._file.seek(index * self._bytes)
+        self._file.write(self._texels.sample(rgb, landmarks).tobytes())
+        self._seen.append(index)
+
+    def solve(self, landmarks: Callable[[int], np.ndarray | None]) -> None:
+        """Ends a shot: finds what hides the face in the frames kept since the last one.
+
+        Args:
+            landmarks: of a frame by its number.
+        """
+        frames, self._seen = np.array(self._seen), []
+        if len(frames) < FEWEST:
+            return
+        self._landmarks = landmarks
+        some = frames[np.unique(np.linspace(0, len(frames) - 1, min(SAMPLES, len(frames))).astype(int))]
+        seen = np.stack([self._facing(i) > FACING for i in some])
+        skin = self._telling[self._texels.inside]
+        self._skin = ShotSkin(self._texels.inside, skin, np.stack([self._kept(i) for i in some]), seen)
+        looks = frames[:: max(1, min(EVERY, len(frames) // LOOKS))]
+        found: dict[int, np.ndarray] = {}
+        for i in looks:
+            if i not in found and (mask := self._look(i, None)) is not None:
+                found[i] = mask
+                self._follow(i, frames, found)
+        for i, mask in found.items():
+            run = [k for k in range(i - SHORTEST, i + SHORTEST + 1) if k in found]
+            if len(run) >= SHORTEST:
+                self._found[int(i)] = np.packbits(mask)
+
+    def at(self, index: int) -> np.ndarray | None:
+        """(SIZE, SIZE) bool over the template, what is hidden in a frame; None where nothing is."""
+        bits = self._found.get(index)
+        return None if bits is None else np.unpackbits(bits).reshape(SIZE, SIZE).astype(bool)
+
+    def _follow(self, start: int, frames: np.ndarray, found: dict[int, np.ndarray]) -> None:
+        """Goes on from a frame that shows a thing, both ways, to where it is gone."""
+        at = int(np.searchsorted(frames, start))
+        for way in (frames[at + 1 :], frames[:at][::-1]):
+            near = found[start]
+            for i in way:
+                if i in found or (mask := self._look(i, near)) is None:
+                    break
+                found[i] = near = mask
+
+    def _kept(self, index: int) -> np.ndarray:
+        """(N, 3) uint8 of a frame."""
+        self._file.seek(int(index) * self._bytes)
+        return np.frombuffer(self._file.read(self._bytes), np.uint8).reshape(-1, 3)
+
+    def _facing(self, index: int) -> np.ndarray:
+        return self._texels.facing(self._landmarks(int(index)))
+
+    def _look(self, index: int, near: np.ndarray | None) -> np.ndarray | None:
+        """(SIZE, SIZE) bool mask of a frame, None if nothing hides it.
+
+        Args:
+            index: of the frame.
+            near: the mask of the frame before or after.
+        """
+        facing = self._facing(index)
+        seen = facing > FACING
+        distance = self._texels.picture(self._skin.distance(self._kept(index), seen))
+        upright = (self._texels.picture((facing > UPRIGHT).astype(np.uint8)) | self._holes).astype(np.uint8)
+        side = 2 * MARGIN + 1
+        telling = cv2.erode(upright, np.ones((side, side), np.uint8), borderValue=0).astype(bool) & self._telling
+        high = cv2.morphologyEx(((distance > HIGH) & telling).astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+        count, labels = cv2.connectedComponents(high, connectivity=4)
+        if count == 1:
+            return None
+        sums = np.bincount(labels.ravel(), (distance - HIGH).ravel(), count)
+        sums[0] = 0
+        sure = sums >= SURE
+        if near is not None:
+            touched = np.bincount(labels.ravel(), cv2.dilate(near.astype(np.uint8), np.ones((7, 7))).ravel(), count) > 0
+            sure |= touched & (sums >= LIKELY)
+        if not sure.any():
+            return None
+        visible = self._texels.picture(seen)
+        mask = _grown(sure[labels], (distance > LOW) & visible)
+        if mask.sum() > LARGEST * visible.sum():
+            return None
+        return _continued(mask, visible | self._holes)
+
+
+def _grown(seeds: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """(h, w) bool: the patches of ``allowed`` that hold a seed, without gaps and holes."""
+    _, labels = cv2.connectedComponents((allowed | seeds).astype(np.uint8), connectivity=8)
+    mask = np.isin(labels, np.unique(labels[seeds])).astype(np.uint8)
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (7, 7)))
+    edges, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    return cv2.drawContours(mask, edges, -1, 1, cv2.FILLED).astype(bool)
+
+
+def _continued(mask: np.ndarray, visible: np.ndarray) -> np.ndarray:
+    """(h, w) bool: the mask, and how it goes on where the face is not seen or ends."""
+    out = mask.astype(np.uint8)
+    for _ in range(BEYOND):
+        out |= cv2.dilate(out, np.ones((3, 3), np.uint8)) & ~visible
+    return out.astype(bool)
