@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -9,7 +10,7 @@ import numpy as np
 
 from talkedit import resources
 from talkedit.checkpoint import load_gan, load_linear
-from talkedit.composite.occlusion import Hidden
+from talkedit.composite.occlusion import Hidden, Together
 from talkedit.composite.shade import multiply_ratio
 from talkedit.composite.softness import CRISP, keep_softness, source_blur
 from talkedit.composite.warp import build_warp, sample
@@ -45,6 +46,7 @@ from talkedit.texture.uv_map import LUMINANCE, UvTemplate
 from talkedit.track import make_tracker
 from talkedit.track.hands import HandWatch
 from talkedit.track.measures import eye_distance
+from talkedit.track.occluders import OccluderWatch
 from talkedit.track.steady import steady
 from talkedit.track.store import TrackStore
 from talkedit.types import Frame, Track
@@ -57,8 +59,8 @@ LOOK_EVERY = 12
 PARTS_LIPS = {"surprised": 0.6, "fear": 0.3}
 PAUSE_SECONDS = 0.8
 STEADY_HALF = 2
-# Frames before and after a hand's own over which it already, or still, holds back the edit.
-HAND_HALF = 3
+# Frames before and after its own over which what hides the face already, or still, holds back the edit.
+HIDDEN_HALF = 3
 # Scores of bare faces, and of faces that surely wear glasses.
 GLASSES = (0.10, 0.20)
 # So many frames of a shot at most are kept to find the speaker's neutral look among.
@@ -76,6 +78,7 @@ class Speaker:
         identities: identity coefficients that the network read off those frames, where it is used.
         looks: (468, 3) landmarks in the model's frame, of every ``look_every``-th frame.
         frames: how many frames were learned from.
+        looked: numbers of the frames that were looked at closely.
         reference: (right, left) lid gap of open eyes.
         people: (N,) weights of the training people.
         neutral: (144,) the speaker's own neutral code: identity, and the most neutral expressions of the shot.
@@ -99,6 +102,7 @@ class Speaker:
     rims: list[float] = field(default_factory=list)
     identities: list[np.ndarray] = field(default_factory=list)
     textures: list[Look] = field(default_factory=list)
+    looked: list[int] = field(default_factory=list)
     looks: list[np.ndarray] = field(default_factory=list)
     look_every: int = 1
     neutral: np.ndarray | None = None
@@ -111,6 +115,14 @@ class Speaker:
     blur: float = CRISP
     glasses: float = 0.0
     teeth: Rows | None = None
+
+    def drop(self, hidden: Callable[[int], bool]) -> None:
+        """Forgets the looks at frames that show something before the face, unless all of them do."""
+        clear = [not hidden(i) for i in self.looked]
+        if any(clear):
+            for name in ("features", "contrast", "blurs", "rims", "identities", "textures"):
+                found = getattr(self, name)
+                setattr(self, name, [one for one, keep in zip(found, clear, strict=False) if keep])
 
     def solve(self, classify: PersonClassifier | None) -> None:
         """Turns the sums into identity, reference, people and gain, and lets the samples go."""
@@ -169,7 +181,7 @@ class ClipEditor:
         self._device = choose_device(options.device)
         self._expressions = self.model.at_landmarks(self.model.exp_basis)
         self._tracker = make_tracker(options.tracker, face=options.face, device=self._device)
-        self._hands = HandWatch()
+        self._hands, self._occluders, self._together = HandWatch(), OccluderWatch(self.model), Together(self.model)
         self._fitter = Fitter(self.model)
         network = options.reconstruction == "network"
         self._read = load_reconstructor(options.face_model, self._device) if network else None
@@ -224,12 +236,14 @@ class ClipEditor:
         shot = self._store.shot(frame.index)
         if shot not in self._speakers:
             equal = np.full(len(self.editors.people), 1 / len(self.editors.people), np.float32)
+            hidden = self._occluders.solve(self._store.landmarks)
             for earlier in self._speakers.values():
-                self._find_teeth(earlier)
+                self._find_teeth(earlier, hidden)
             wanted = self.options.teeth and self.options.only != "texture"
             mouths = MouthMemory(self._mean) if wanted else None
             self._speakers[shot] = Speaker(self._fitter.fresh(), equal, mouths)
         speaker = self._speakers[shot]
+        self._occluders.see(frame.index, frame.rgb, track.landmarks)
         pose = find_pose(track.landmarks, self._mean)
         points = pose.to_model(track.landmarks[:468])
         if speaker.mouths is not None:
@@ -244,6 +258,7 @@ class ClipEditor:
         if len(speaker.lids) > 4000:  # bounded: every other one is enough from here
             speaker.lids = speaker.lids[::2]
         if speaker.frames % LOOK_EVERY == 0 and len(speaker.features) < 200:
+            speaker.looked.append(frame.index)
             if self._read is not None:
                 speaker.identities.append(self._read(frame.rgb, track.landmarks).identity)
             mesh = self.model.position @ track.landmarks[:468]
@@ -280,8 +295,10 @@ class ClipEditor:
             raise NoFaceError("no face was found in the input")
         with self.clock("reconstruct"):
             classify = self.editors.classifier if self.options.classifier else None
+            hidden = self._occluders.solve(self._store.landmarks)
             for speaker in self._speakers.values():
-                self._find_teeth(speaker)
+                self._find_teeth(speaker, hidden)
+                speaker.drop(lambda index: self._occluders.at(index) is not None)
                 speaker.solve(classify)
                 if self._texture is not None:
                     speaker.texture = self._texture.of(speaker.textures, self.options.classifier)
@@ -299,11 +316,12 @@ class ClipEditor:
         self._pause_half = max(1, round(PAUSE_SECONDS * fps))
         self._parts = np.array([PARTS_LIPS.get(e, 0.0) for e in EMOTIONS], np.float32)
 
-    def _find_teeth(self, speaker: Speaker) -> None:
-        """Ends the memory of a shot: the speaker's rows of teeth, or invented ones."""
+    def _find_teeth(self, speaker: Speaker, hidden: set[int]) -> None:
+        """Ends the memory of a shot, but for its hidden frames: the speaker's rows of teeth, or invented ones."""
         mouths, speaker.mouths = speaker.mouths, None
         if mouths is None:
             return
+        mouths.forget(hidden)
         if mouths.lacks_teeth() and mouths.still is not None:
             if self._completion is None:
                 self._completion = load_completion(resources.find("checkpoints", "teeth.safetensors"))
@@ -436,11 +454,12 @@ class ClipEditor:
 
     def _hidden(self, index: int, mesh: np.ndarray, eye: float) -> Hidden | None:
         """What hides the face in this frame, None if nothing does."""
-        around = range(index - HAND_HALF, index + HAND_HALF + 1)
-        hands = [self._hands.at(i) if self._store.same_shot(index, i) else None for i in around]
-        if all(found is None for found in hands):
+        around = range(index - HIDDEN_HALF, index + HIDDEN_HALF + 1)
+        hands, masks = ([watch.at(i) if self._store.same_shot(index, i) else None for i in around]
+                        for watch in (self._hands, self._occluders))  # fmt: skip
+        if all(found is None for found in hands + masks):
             return None
-        hidden = Hidden(mesh, hands, eye)
+        hidden = Hidden(mesh, hands, eye, self.model, masks)
         return hidden if hidden.any else None
 
     def _pause(self, index: int) -> float:
@@ -456,7 +475,7 @@ class ClipEditor:
         moved = known["pose"].direction_to_picture(self._displacement(known, controls))
         change = self.model.displacement @ moved
         if known["hidden"] is not None:
-            change *= known["hidden"].free(known["mesh"])
+            change *= self._together(known["hidden"].free(known["mesh"]))
         target = known["mesh"] + change
         self._eyeballs(known["mesh"], target)
         return self._unfold(known["mesh"], target)

@@ -7,6 +7,7 @@ change from frame to frame.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -167,6 +168,11 @@ class MouthMemory:
         edge = split(picture, inside, between, end, sure * self.grid.pixels / gap)
         below = np.clip((between - edge) * gap / SPLIT_SOFT + 0.5, 0, 1)
         return inside * (below if is_lower else 1 - below)
+
+    def forget(self, numbers: Container[int]) -> None:
+        """Drops the mouths of frames, counted from 1 in the order they were observed: something hid them."""
+        for kept in (self.upper, self.lower):
+            kept[:] = [k for k in kept if k.number not in numbers]
 
     def solve(self) -> Rows | None:
         """One picture a row of all that was kept; None where no teeth were seen."""

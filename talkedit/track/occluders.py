@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
+from scipy.ndimage import distance_transform_edt
 
 from talkedit.facemodel.model import FaceModel
 from talkedit.track.skin import ShotSkin
@@ -21,7 +22,7 @@ from talkedit.track.topology import INNER_LIPS, LEFT_BROW, LEFT_EYE, RIGHT_BROW,
 # Frames between two looks, and at least so many looks at a short shot; shots of fewer frames show nothing.
 EVERY, LOOKS, FEWEST = 4, 24, 8
 # Frames of a shot its reference is made of.
-SAMPLES = 48
+SAMPLES = 32
 # Cosine between normal and view from which on a texel is seen, and one that may tell of an occluder's presence.
 FACING, UPRIGHT = 0.35, 0.45
 # Texels from a silhouette, and around eyes, brows, nostrils and the inner lips, that tell nothing: these move, open and
@@ -31,8 +32,8 @@ _NOSTRILS = np.array([2, 97, 99, 60, 75, 326, 328, 290, 305, 20, 250])
 # A patch is further from the face than ``HIGH`` spreads, and so much in sum over its texels: if it is found by itself,
 # and beside one that was found in the frame before or after.
 HIGH, SURE, LIKELY = 2.8, 60.0, 15.0
-# It reaches as far as ``LOW`` spreads; beyond the face by so many texels.
-LOW, BEYOND = 2.2, 6
+# It reaches as far as ``LOW`` spreads.
+LOW = 2.2
 # What covers more of the face than this is no thing but a light that the model of it does not know.
 LARGEST = 0.65
 # Frames a thing is there at least.
@@ -77,15 +78,18 @@ class OccluderWatch:
         self._file.write(self._texels.sample(rgb, landmarks).tobytes())
         self._seen.append(index)
 
-    def solve(self, landmarks: Callable[[int], np.ndarray | None]) -> None:
+    def solve(self, landmarks: Callable[[int], np.ndarray | None]) -> set[int]:
         """Ends a shot: finds what hides the face in the frames kept since the last one.
 
         Args:
             landmarks: of a frame by its number.
+
+        Returns:
+            Which of these frames show something before the face, counted from 1.
         """
         frames, self._seen = np.array(self._seen), []
         if len(frames) < FEWEST:
-            return
+            return set()
         self._landmarks = landmarks
         some = frames[np.unique(np.linspace(0, len(frames) - 1, min(SAMPLES, len(frames))).astype(int))]
         seen = np.stack([self._facing(i) > FACING for i in some])
@@ -101,6 +105,7 @@ class OccluderWatch:
             run = [k for k in range(i - SHORTEST, i + SHORTEST + 1) if k in found]
             if len(run) >= SHORTEST:
                 self._found[int(i)] = np.packbits(mask)
+        return {k for k, i in enumerate(frames, 1) if i in self._found}
 
     def at(self, index: int) -> np.ndarray | None:
         """(SIZE, SIZE) bool over the template, what is hidden in a frame; None where nothing is."""
@@ -137,8 +142,11 @@ class OccluderWatch:
         distance = self._texels.picture(self._skin.distance(self._kept(index), seen))
         upright = (self._texels.picture((facing > UPRIGHT).astype(np.uint8)) | self._holes).astype(np.uint8)
         side = 2 * MARGIN + 1
-        telling = cv2.erode(upright, np.ones((side, side), np.uint8), borderValue=0).astype(bool) & self._telling
-        high = cv2.morphologyEx(((distance > HIGH) & telling).astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8))
+        firm = cv2.erode(upright, np.ones((side, side), np.uint8), borderValue=0).astype(bool)
+        telling = firm & self._telling
+        high = cv2.morphologyEx(
+            ((distance > HIGH) & telling).astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8)
+        )
         count, labels = cv2.connectedComponents(high, connectivity=4)
         if count == 1:
             return None
@@ -154,7 +162,7 @@ class OccluderWatch:
         mask = _grown(sure[labels], (distance > LOW) & visible)
         if mask.sum() > LARGEST * visible.sum():
             return None
-        return _continued(mask, visible | self._holes)
+        return _continued(mask, firm)
 
 
 def _grown(seeds: np.ndarray, allowed: np.ndarray) -> np.ndarray:
@@ -166,9 +174,10 @@ def _grown(seeds: np.ndarray, allowed: np.ndarray) -> np.ndarray:
     return cv2.drawContours(mask, edges, -1, 1, cv2.FILLED).astype(bool)
 
 
-def _continued(mask: np.ndarray, visible: np.ndarray) -> np.ndarray:
-    """(h, w) bool: the mask, and how it goes on where the face is not seen or ends."""
-    out = mask.astype(np.uint8)
-    for _ in range(BEYOND):
-        out |= cv2.dilate(out, np.ones((3, 3), np.uint8)) & ~visible
-    return out.astype(bool)
+def _continued(mask: np.ndarray, firm: np.ndarray) -> np.ndarray:
+    """(h, w) bool: the mask, and how it goes on from the rim of what is seen well: as it is where that is nearest."""
+    solid = np.zeros(mask.shape, np.uint8)
+    edges, _ = cv2.findContours(firm.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(solid, edges, -1, 1, cv2.FILLED)
+    y, x = distance_transform_edt(solid == 0, return_distances=False, return_indices=True)
+    return mask | mask[y, x]

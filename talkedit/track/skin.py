@@ -21,7 +21,7 @@ _DARK = 16.0
 _LOG = np.log(np.arange(256, dtype=np.float32) + np.float32(_DARK))
 _LUMINANCE = np.float32([0.299, 0.587, 0.114])
 # Least spread of log luminance and ratios, and the most, as a multiple.
-SPREAD, WIDEST = np.float32([0.10, 0.06, 0.06]), 2.0
+SPREAD, WIDEST = np.float32([0.10, 0.04, 0.04]), 2.0
 # Prior deviations of the light's coefficients (constant, linear, quadratic) of luminance and ratios; how many
 # independent measurements the texels of a face are worth beside it.
 _GAIN = np.float32([0.4, 0.2, 0.2, 0.12, 0.12, 0.12])

@@ -31,6 +31,8 @@ class Texels:
         template = UvTemplate(model, SIZE)
         self.inside = template.inside
         corners = model.triangles[template.triangle[self.inside]]
+        known = self.inside.astype(np.float32)[..., None]
+        self._both = known[1:] * known[:-1], known[:, 1:] * known[:, :-1]
         y, x = np.nonzero(self.inside)
         # Barycentric shares: the corners' (u, v, 1) times the shares is (x, y, 1).
         edges = np.concatenate([model.uv[corners] * SIZE - 0.5, np.ones((*corners.shape, 1))], axis=2)
@@ -69,14 +71,14 @@ class Texels:
         """(N,) depth of the unit normals, of one sign or the other."""
         places = self.picture(self._points @ landmarks.astype(np.float32))
         # Differences of neighbours; at the rim only one side of a texel is known.
-        known = self.inside[..., None].astype(np.float32)
         slopes = []
         for axis in (0, 1):
-            after, before = np.roll(known, -1, axis), np.roll(known, 1, axis)
-            forward = (np.roll(places, -1, axis) - places) * after
-            slopes.append(forward + (places - np.roll(places, 1, axis)) * before)
-        normal = np.cross(slopes[1], slopes[0])[self.inside]
-        return normal[:, 2] / (np.linalg.norm(normal, axis=1) + np.float32(1e-9))
+            step = np.diff(places, axis=axis) * self._both[axis]
+            pad = ((1, 0), (0, 0), (0, 0)) if axis == 0 else ((0, 0), (1, 0), (0, 0))
+            slopes.append(np.pad(step, pad) + np.pad(step, [p[::-1] for p in pad]))
+        (ax, ay, az), (bx, by, bz) = (slope[self.inside].T for slope in slopes)
+        x, y, z = by * az - bz * ay, bz * ax - bx * az, bx * ay - by * ax
+        return z / np.sqrt(x * x + y * y + z * z + np.float32(1e-9))
 
     def picture(self, values: np.ndarray) -> np.ndarray:
         """(SIZE, SIZE, ...) of (N, ...) values at the texels, 0 off the face."""

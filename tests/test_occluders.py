@@ -1,0 +1,215 @@
+"""Things before the face are found against the shot's own face, and faces without them are left alone."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from talkedit.composite.occlusion import Hidden, Together
+from talkedit.demo.occluders import KINDS, Occluder
+from talkedit.editor import Speaker
+from talkedit.facemodel.load import load_face_model
+from talkedit.facemodel.model import FaceModel
+from talkedit.reconstruct.fit import Fitter
+from talkedit.track.occluders import OccluderWatch
+from talkedit.track.skin import ShotSkin
+from talkedit.track.texels import SIZE, Texels
+from talkedit.track.topology import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
+
+SIDE, FRAMES = 160, 40
+
+
+@pytest.fixture(scope="module")
+def model() -> FaceModel:
+    return load_face_model("open")
+
+
+@pytest.fixture(scope="module")
+def texels(model: FaceModel) -> Texels:
+    return Texels(model)
+
+
+def landmarks(model: FaceModel, shift: float = 0.0, turn: float = 0.0) -> np.ndarray:
+    """(468, 3) the mean face in a picture of SIDE pixels, turned by degrees."""
+    points = model.at_landmarks(model.mean) * np.float32([1, -1, -1])
+    c, s = np.cos(np.radians(turn)), np.sin(np.radians(turn))
+    points = points @ np.float32([[c, 0, -s], [0, 1, 0], [s, 0, c]])
+    scale = 0.62 * SIDE / np.ptp(points[:, 1])
+    return (points * scale + np.float32([SIDE / 2 + shift, SIDE / 2, 0])).astype(np.float32)
+
+
+def clip(model: FaceModel) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pictures and landmarks of a face that moves, blinks, opens its mouth, and whose light changes."""
+    rng = np.random.default_rng(0)
+    blotches = cv2.GaussianBlur(rng.normal(0, 12, (SIDE, SIDE)).astype(np.float32), (0, 0), 3) * 4
+    skin = np.float32([205, 160, 135]) + blotches[..., None]
+    out = []
+    for i in range(FRAMES):
+        points = landmarks(model, shift=4 * np.sin(0.3 * i), turn=6 * np.sin(0.2 * i))
+        picture = np.roll(skin, round(4 * np.sin(0.3 * i)), axis=1)
+        light = 1 + 0.2 * np.sin(0.15 * i) * np.linspace(-1, 1, SIDE, dtype=np.float32)[None, :, None]
+        picture = np.clip(picture * light + rng.normal(0, 2, picture.shape), 0, 255).astype(np.uint8)
+        for ring in (LEFT_EYE, RIGHT_EYE):
+            if i % 9 > 1:
+                cv2.fillPoly(picture, [np.round(points[ring, :2]).astype(np.int32)], (40, 30, 30))
+        lips = points[OUTER_LIPS, :2]
+        lips = lips.mean(0) + (lips - lips.mean(0)) * [0.8, 0.4 + 0.4 * (i % 5 > 2)]
+        cv2.fillPoly(picture, [np.round(lips).astype(np.int32)], (70, 20, 20))
+        out.append((picture, points))
+    return out
+
+
+def watch_of(model: FaceModel, frames: list[tuple[np.ndarray, np.ndarray]]) -> tuple[OccluderWatch, set[int]]:
+    watch = OccluderWatch(model)
+    for i, (picture, points) in enumerate(frames):
+        watch.see(i, picture, points)
+    return watch, watch.solve(lambda i: frames[i][1])
+
+
+# -- the face as texels --------------------------------------------------------------------------------------------
+
+
+def test_texels_are_sampled_where_the_landmarks_are(model: FaceModel, texels: Texels) -> None:
+    gx, gy = np.meshgrid(np.arange(SIDE), np.arange(SIDE))
+    picture = np.stack([gx, gy, 0 * gx], axis=2).astype(np.uint8)
+    points = landmarks(model)
+    mesh = model.position @ points
+    seen = texels.picture(texels.sample(picture, points).astype(np.float32))
+    uv = np.round(model.uv[model.landmark_vertices] * SIZE - 0.5).astype(int)
+    on = texels.inside[uv[:, 1], uv[:, 0]]
+    found, true = seen[uv[:, 1], uv[:, 0], :2][on], mesh[model.landmark_vertices, :2][on]
+    assert np.abs(np.median(found - true, axis=0)).max() < 0.5
+    assert np.percentile(np.abs(found - true), 90) < 3
+
+
+def test_a_large_face_is_sampled_like_a_small_one(model: FaceModel, texels: Texels) -> None:
+    picture, points = clip(model)[0]
+    large = cv2.resize(picture, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
+    difference = texels.sample(large, (points + 0.5) * 4 - 0.5).astype(int) - texels.sample(picture, points)
+    assert np.abs(difference).mean() < 5
+
+
+def test_cheeks_face_the_viewer_and_the_far_one_turns_away(model: FaceModel, texels: Texels) -> None:
+    x = np.nonzero(texels.inside)[1]
+    frontal, turned = (texels.facing(landmarks(model, turn=turn)) for turn in (0, 40))
+    assert np.median(frontal) > 0.5 and np.abs(frontal).max() <= 1
+    left, right = x < 0.35 * SIZE, x > 0.65 * SIZE
+    assert abs(frontal[left].mean() - frontal[right].mean()) < 0.05
+    assert abs(turned[left].mean() - turned[right].mean()) > 0.4
+
+
+# -- the shot's face -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.2, 0.45])
+def test_a_patch_is_far_from_the_face_and_light_is_not(texels: Texels, share: float) -> None:
+    rng = np.random.default_rng(1)
+    face = np.clip(np.float32([190, 140, 120]) * rng.uniform(0.8, 1.1, (len(texels), 1)), 0, 255)
+    x = np.nonzero(texels.inside)[1] / SIZE
+    patch = x > 0.7
+    frames = []
+    for i in range(20):
+        frame = face * (1 + 0.3 * np.sin(i) * (x - 0.5))[:, None] + rng.normal(0, 2, face.shape)
+        if i < 20 * share:
+            frame[patch] = (60, 90, 160)
+        frames.append(np.clip(frame, 0, 255).astype(np.uint8))
+    seen = np.ones(len(texels), bool)
+    skin = ShotSkin(texels.inside, seen, np.stack(frames), np.tile(seen, (20, 1)))
+    for i, frame in enumerate(frames):
+        distance = skin.distance(frame, seen)
+        assert np.percentile(distance[~patch], 99) < 2
+        if i < 20 * share:
+            assert np.percentile(distance[patch], 5) > 5
+        else:
+            assert np.percentile(distance[patch], 99) < 2
+
+
+# -- looking for things --------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_found_on_a_bare_face(model: FaceModel) -> None:
+    watch, hidden = watch_of(model, clip(model))
+    assert not hidden and all(watch.at(i) is None for i in range(FRAMES))
+
+
+@pytest.mark.parametrize(("kind", "overlap"), [("cup", 0.75), ("paper", 0.75), ("hair", 0.5)])
+def test_what_comes_and_goes_is_found(model: FaceModel, texels: Texels, kind: str, overlap: float) -> None:
+    frames = clip(model)
+    points = frames[0][1]
+    face = np.concatenate([points[:, :2].min(0), points[:, :2].max(0)])
+    thing = Occluder(kind, face, 10, 30, seed=2)
+    drawn = [thing.draw(picture, i) for i, (picture, _) in enumerate(frames)]
+    watch, hidden = watch_of(model, [(d[0], f[1]) for d, f in zip(drawn, frames, strict=True)])
+    assert hidden == {i + 1 for i in range(FRAMES) if watch.at(i) is not None}
+    for i in range(13, 28):
+        mask, seen = watch.at(i), texels.facing(frames[i][1]) > 0.35
+        assert mask is not None, i
+        cover = (255 * drawn[i][1]).astype(np.uint8)[..., None]
+        true = texels.sample(np.repeat(cover, 3, 2), frames[i][1])[:, 0] > 127
+        one = mask[texels.inside] & seen
+        assert (one & true).sum() / (one | (true & seen)).sum() > overlap, i
+    assert all(watch.at(i) is None for i in (*range(8), *range(33, FRAMES)))
+
+
+def test_a_short_shot_shows_nothing(model: FaceModel) -> None:
+    assert watch_of(model, clip(model)[:5])[1] == set()
+
+
+# -- in front of the edit ------------------------------------------------------------------------------------------
+
+
+def test_a_mask_keeps_its_pixels_and_stops_the_mesh(model: FaceModel) -> None:
+    mesh = model.position @ landmarks(model)
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[30:, 44:] = True
+    hidden = Hidden(mesh, [None] * 3, 40.0, model, [None, mask, None])
+    at = model.uv * SIZE - 0.5
+    under = (at[:, 0] > 46) & (at[:, 1] > 32) & (model.skirt > 0.99)
+    far = (at[:, 0] < 25) & (model.skirt > 0.99)
+    free = hidden.free(mesh)[:, 0]
+    assert free[under].max() < 0.05 and free[far].min() > 0.95
+    rng = np.random.default_rng(0)
+    source, picture = rng.integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
+    edited = picture.copy()
+    hidden.restore(picture, source, 0, 0)
+    x, y = np.round(mesh[under][::20, :2]).astype(int).T
+    np.testing.assert_array_equal(picture[y, x], source[y, x])
+    x, y = np.round(mesh[far][::20, :2]).astype(int).T
+    np.testing.assert_array_equal(picture[y, x], edited[y, x])
+
+
+def test_a_mouth_beside_a_thing_stops_as_a_whole(model: FaceModel) -> None:
+    free = np.ones((len(model.mean), 1), np.float32)
+    corner = model.landmark_vertices[61]
+    free[corner] = 0.2
+    held = Together(model)(free)
+    np.testing.assert_allclose(held[model.landmark_vertices[OUTER_LIPS]], 0.2, atol=1e-5)
+    assert held[model.landmark_vertices[[10, 105, 334]]].min() > 0.99
+    np.testing.assert_array_equal(Together(model)(np.ones_like(free)), 1)
+
+
+def test_looks_at_hidden_frames_are_dropped_unless_all_are(model: FaceModel) -> None:
+    speaker = Speaker(Fitter(model), np.ones(3), None, looked=[0, 12, 24], contrast=[1.0, 2.0, 3.0], blurs=[1, 2, 3])
+    speaker.drop(lambda index: index == 12)
+    assert speaker.contrast == [1.0, 3.0] and speaker.blurs == [1, 3] and speaker.rims == []
+    full = Speaker(Fitter(model), np.ones(3), None, looked=[0, 12], contrast=[1.0, 2.0])
+    full.drop(lambda index: True)
+    assert full.contrast == [1.0, 2.0]
+
+
+# -- drawn things --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_drawn_things_hide_what_they_say(kind: str) -> None:
+    grey = np.full((SIDE, SIDE, 3), 128, np.uint8)
+    thing = Occluder(kind, np.float32([40, 40, 120, 120]), 0, 40, seed=1)
+    picture, cover = thing.draw(grey, 20)
+    again, _ = thing.draw(grey, 20)
+    np.testing.assert_array_equal(picture, again)
+    assert cover.min() >= 0 and cover.max() <= 1 + 1e-6 and 200 < (cover > 0.9).sum() < 0.5 * SIDE**2
+    np.testing.assert_array_equal(picture[cover == 0], 128)
+    assert np.abs(picture[cover > 0.9].astype(int) - 128).max(-1).mean() > 20
+    if kind != "microphone":
+        assert thing.draw(grey, 50)[1].max() == 0
