@@ -28,10 +28,12 @@ from talkedit.geometry.openings import Openings, smoothstep
 from talkedit.geometry.skull import SkullHold
 from talkedit.geometry.transfer import shape_in_frame, transfer
 from talkedit.mouth.completion import Completion, load_completion
-from talkedit.mouth.grid import Rows
+from talkedit.mouth.grid import Rows, jaws
+from talkedit.mouth.inside import Inside, look_inside
 from talkedit.mouth.interior import fill_mouth
 from talkedit.mouth.invention import OPENED, invent
 from talkedit.mouth.memory import MouthMemory
+from talkedit.mouth.registration import Registration
 from talkedit.options import EditOptions
 from talkedit.reconstruct.fit import Fitter
 from talkedit.reconstruct.network import load_reconstructor
@@ -90,6 +92,7 @@ class Speaker:
         glasses: 0..1, the speaker wears glasses.
         mouths: of this shot, those that show most teeth, until it is over.
         teeth: the speaker's rows of teeth, where they were seen.
+        registration: of these rows, over the frames of the second pass.
     """
 
     fitter: Fitter
@@ -115,6 +118,7 @@ class Speaker:
     blur: float = CRISP
     glasses: float = 0.0
     teeth: Rows | None = None
+    registration: Registration = field(default_factory=Registration)
 
     def drop(self, hidden: Callable[[int], bool]) -> None:
         """Forgets the looks at frames that show something before the face, unless all of them do."""
@@ -379,10 +383,11 @@ class ClipEditor:
                 multiply_ratio(picture, warp, ratio * np.float32(speaker.texture_gain))
         if geometry and self.options.teeth:
             with self.clock("mouth"):
-                loops = (known["mesh"][self._loop, :2], target[self._loop, :2])
-                teeth = known["speaker"].teeth
-                behind = teeth.placed(known["pose"], known["points"]) if teeth else (None, None)
-                fill_mouth(picture, frame.rgb, warp, *loops, known["eye"], known["speaker"].blur, behind)
+                if known["inside"] is None:
+                    known["inside"] = self._inside(frame, known)
+                bones = self.model.landmark_vertices
+                moved = jaws((target - known["mesh"])[bones, :2])
+                fill_mouth(picture, frame.rgb, warp, known["inside"], target[self._loop, :2], moved)
         with self.clock("composite"):
             if geometry:
                 keep_softness(picture, warp, known["speaker"].blur)
@@ -391,6 +396,14 @@ class ClipEditor:
             out = frame.rgb.copy()
             self._rect(out, warp)[:] = picture
         return out
+
+    def _inside(self, frame: Frame, known: dict) -> Inside:
+        """What the frame shows between the lips, and what its speaker has behind them."""
+        speaker = known["speaker"]
+        behind = speaker.teeth.placed(known["pose"], known["points"]) if speaker.teeth else (None, None)
+        speaker.registration.follow(frame.index)
+        loop = known["mesh"][self._loop, :2]
+        return look_inside(frame.rgb, loop, known["eye"], speaker.blur, behind, speaker.registration)
 
     def meshes(self, frame: Frame, timeline: Timeline) -> tuple[np.ndarray, np.ndarray] | None:
         """(V, 3) tracked and edited mesh in pixels of the frame; None where nothing is edited."""
@@ -447,6 +460,7 @@ class ClipEditor:
                 "pause": self._pause(index),
                 "mesh": self.model.position @ landmarks[:468],
                 "eye": eye_distance(landmarks),
+                "inside": None,
             }
             known["hidden"] = self._hidden(index, known["mesh"], known["eye"])
         self._last_frame = (index, known)

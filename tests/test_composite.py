@@ -19,7 +19,10 @@ from talkedit.editor import load_face_model
 from talkedit.emotions import EMOTIONS, code
 from talkedit.facemodel.model import FaceModel
 from talkedit.geometry.openings import Openings
+from talkedit.mouth.grid import jaws
+from talkedit.mouth.inside import look_inside
 from talkedit.mouth.interior import fill_mouth
+from talkedit.mouth.registration import Registration
 
 HEIGHT, WIDTH, SCALE = 240, 220, 90.0
 
@@ -303,13 +306,19 @@ def mouth(opening: float, wider: float, scale: float = 200.0) -> tuple[np.ndarra
     return frame, warp, source, target
 
 
+def paint(picture: np.ndarray, frame: np.ndarray, warp: Warp, source: np.ndarray, target: np.ndarray) -> None:
+    """Fills the mouth of a speaker without remembered teeth, in place."""
+    loop, bones = model().mouth_loop, model().landmark_vertices
+    inside = look_inside(frame, source[loop, :2], 170.0, CRISP, (None, None), Registration())
+    fill_mouth(picture, frame, warp, inside, target[loop, :2], jaws((target - source)[bones, :2]))
+
+
 @pytest.mark.parametrize("opening", [0.0, 0.05, 0.2])
 def test_a_mouth_that_does_not_move_is_left_alone(opening: float) -> None:
     frame, warp, source, target = mouth(opening, 0.0)
     picture = sample(frame, warp)
     before = picture.copy()
-    loop = model().mouth_loop
-    fill_mouth(picture, frame, warp, source[loop, :2], target[loop, :2], 170.0)
+    paint(picture, frame, warp, source, target)
     np.testing.assert_array_equal(picture, before)
 
 
@@ -319,7 +328,7 @@ def test_mouth_is_painted_in_its_hole_and_its_soft_edge_only(opening: float, wid
     picture = sample(frame, warp)
     before = picture.copy()
     loop = model().mouth_loop
-    fill_mouth(picture, frame, warp, source[loop, :2], target[loop, :2], 170.0)
+    paint(picture, frame, warp, source, target)
     changed = (picture != before).any(-1)
     polygon = np.zeros(warp.shape, np.uint8)
     cv2.fillPoly(polygon, [np.round(target[loop, :2] - [warp.x0, warp.y0]).astype(np.int32)], 1)
@@ -343,7 +352,7 @@ def test_no_line_of_the_unmoved_source_shows_along_the_opened_lips(opening: floa
     dark = cv2.dilate(dark, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (17, 17))) > 0
     frame = np.where(dark[..., None], np.minimum(frame, 100), 250).astype(np.uint8)
     picture = sample(frame, warp)
-    fill_mouth(picture, frame, warp, source[loop, :2], target[loop, :2], 170.0)
+    paint(picture, frame, warp, source, target)
     polygon = np.zeros(warp.shape, np.uint8)
     cv2.fillPoly(polygon, [np.round(target[loop, :2] - [warp.x0, warp.y0]).astype(np.int32)], 1)
     hole = (warp.hit < 0) & (polygon > 0)

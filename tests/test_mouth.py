@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -10,13 +11,18 @@ import pytest
 import torch
 
 from talkedit import resources
+from talkedit.composite.warp import build_warp, sample
 from talkedit.editor import Editor
 from talkedit.errors import InputError
 from talkedit.facemodel.load import load_face_model
 from talkedit.mouth.alignment import HEIGHT, WIDTH, align, cut, from_crop, hidden, to_crop
 from talkedit.mouth.completion import Completion, complete, load_completion, save_completion
+from talkedit.mouth.inside import look_inside
+from talkedit.mouth.interior import fill_mouth
 from talkedit.mouth.invention import OPENED, invent
+from talkedit.mouth.lips import beside_lips
 from talkedit.mouth.memory import KEPT, SPACING, MouthMemory
+from talkedit.mouth.registration import Registration, find
 from talkedit.mouth.rows import Row, depth, split, toothness
 from talkedit.reconstruct.pose import find_pose
 from talkedit.track.topology import INNER_LIPS
@@ -223,12 +229,11 @@ def test_what_shows_no_teeth_is_not_remembered(case):
 
 def test_a_row_lies_where_it_was_seen_and_moves_with_the_head():
     rows = remembered().solve()
-    y, x = np.mgrid[:480, :440].astype(np.float32)
     for shift, scale in (((220, 230), 200.0), ((240, 215), 170.0)):
         landmarks = face(0.2, scale, shift)
         pose = find_pose(landmarks, model().at_landmarks(model().mean))
         upper, _ = rows.placed(pose, pose.to_model(landmarks))
-        _, teeth = upper.sample(x, y)
+        teeth = upper.where(np.zeros(2), (480, 440))
         inside = np.zeros(teeth.shape, np.uint8)
         cv2.fillPoly(inside, [np.round(landmarks[INNER_LIPS, :2]).astype(np.int32)], 1)
         drawn = toothness(draw(landmarks, 16 * scale / 200), np.float32(SKIN)) > 0.5
@@ -237,16 +242,121 @@ def test_a_row_lies_where_it_was_seen_and_moves_with_the_head():
         assert (seen & drawn).sum() > 0.65 * drawn.sum() and (seen & drawn).sum() > 0.85 * seen.sum()
 
 
-def test_a_row_is_moved_onto_what_the_frame_shows():
+def teeth_row() -> Row:
+    """An upper row of uneven teeth, 60 x 14 pixels of a picture of 60 rows and 100 columns."""
     rng = np.random.default_rng(0)
-    texture = cv2.GaussianBlur(rng.uniform(0, 255, (60, 80)).astype(np.float32), (0, 0), 2)
-    picture = np.repeat(texture.astype(np.uint8)[..., None], 3, 2)
-    row = Row(picture, np.ones((60, 80), np.float32), np.float32(SKIN), np.float32([[1, 0, 1.2], [0, 1, -0.8]]))
-    y, x = np.mgrid[10:50, 10:70].astype(np.float32)
-    area = cv2.remap(picture, x, y, cv2.INTER_LINEAR).astype(np.float32).mean(2)
-    found = row.registered(area, np.ones_like(area), x, y, 130.0)
-    np.testing.assert_allclose(found.place[:, 2], 0, atol=0.15)
-    assert row.registered(area, np.zeros_like(area), x, y, 130.0) is row
+    picture, teeth = np.full((60, 100, 3), DARK, np.uint8), np.zeros((60, 100), np.float32)
+    edges = np.r_[20, 20 + np.cumsum([9, 7, 11, 12, 8, 13])]
+    for left, right in pairwise(edges):
+        end = 30 + rng.integers(-1, 2)
+        picture[16:end, left + 1 : right], teeth[16:end, left:right] = TOOTH, 1
+    return Row(cv2.GaussianBlur(picture, (0, 0), 0.8), teeth, np.float32(SKIN), np.eye(2, 3, dtype=np.float32))
+
+
+@pytest.mark.parametrize("shift", [(0.0, 0.0), (2.4, -1.3), (-3.0, 3.5)])
+def test_a_row_is_found_where_the_frame_shows_it(shift):
+    row = teeth_row()
+    frame = np.full((60, 100), 110, np.float32)
+    shown = np.zeros((60, 100), np.float32)
+    shown[20:40, 25:78] = 1
+    move = np.float32([[1, 0, shift[0]], [0, 1, shift[1]]])
+    moved = cv2.warpAffine(row.picture, move, (100, 60), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    frame[shown > 0] = moved[shown > 0].astype(np.float32).mean(1) * 0.8  # in less light
+    at, sure = find(row, frame, shown, 130.0, False, np.zeros(2))
+    np.testing.assert_allclose(at, shift, atol=0.5)  # held a little by where the pose puts it
+    assert sure > 0.9
+
+
+def test_a_frame_that_shows_nothing_leaves_a_row_where_it_was_and_a_new_shot_forgets_it():
+    row, grey, nothing = teeth_row(), np.full((60, 100), 50, np.float32), np.zeros((60, 100), np.float32)
+    at, sure = find(row, grey, nothing, 130.0, False, np.array([1.0, 2.0]))
+    assert sure == 0 and at.tolist() == [1.0, 2.0]
+    registration = Registration()
+    registration.follow(7)
+    registration.offsets[0] = (0.01, 0.02)
+    registration.follow(8)
+    placed = registration.place(row, grey, nothing, 100.0, 0)
+    np.testing.assert_allclose(placed.place, row.moved(np.array([1.0, 2.0])).place)
+    registration.follow(20)
+    assert not registration.offsets.any()
+
+
+def test_places_between_lips_know_the_nearer_lip_and_come_along_with_it():
+    t = np.linspace(0, np.pi, 11)
+    loop = np.float32([(40 - 30 * np.cos(t)), (30 - 12 * np.sin(t))]).T
+    loop = np.concatenate([loop, (loop * [1, -1] + [0, 60])[-2:0:-1]]).astype(np.float32)
+    moved = np.zeros((20, 2), np.float32)
+    moved[1:10, 1], moved[11:, 1] = -3, 5
+    away, back_x, back_y = beside_lips(loop, moved, np.ones((60, 80), np.float32), 20.0)
+    assert away[18, 40] == pytest.approx(0, abs=0.5) and away[22, 40] == pytest.approx(4, abs=0.5)
+    assert away[59, 79] == 20
+    assert back_y[18, 40] - 18 == pytest.approx(3, abs=0.05) and back_y[42, 40] - 42 == pytest.approx(-5, abs=0.05)
+    np.testing.assert_allclose(back_x, np.broadcast_to(np.arange(80), (60, 80)), atol=1e-3)
+
+
+# ---- painting
+
+
+def opened(upper: float, lower: float, brightness: float = 1.0):
+    """A mouth with teeth and the same with its lips moved: frame, what is inside, both landmarks, warp."""
+    source, target = face(0.2), face(0.2)
+    target[INNER_LIPS[1:10], 1] += upper
+    target[INNER_LIPS[11:], 1] += lower
+    frame = draw(source, 16, brightness)
+    meshes = [np.asarray(model().position @ points) for points in (source, target)]
+    warp = build_warp(*(m.astype(np.float32) for m in meshes), model().triangles, model().uv, frame.shape)
+    pose = find_pose(source, model().at_landmarks(model().mean))
+    rows = remembered().solve().placed(pose, pose.to_model(source))
+    loop = meshes[0][model().mouth_loop, :2]
+    inside = look_inside(frame, loop, 90.0, 0.55, rows, Registration())
+    return frame, inside, meshes, warp
+
+
+def teeth_of(picture: np.ndarray) -> np.ndarray:
+    return toothness(picture, np.float32(SKIN)) > 0.6
+
+
+@pytest.mark.parametrize("lift", [-6.0, -3.0])
+def test_teeth_move_as_one_piece_while_the_lip_slides_over_them(lift):
+    frame, inside, (source, target), warp = opened(lift, 4.0)
+    area = np.s_[warp.y0 : warp.y0 + warp.shape[0], warp.x0 : warp.x0 + warp.shape[1]]
+    picture = sample(frame, warp)
+    fill_mouth(picture, frame, warp, inside, target[model().mouth_loop, :2], np.zeros((2, 2)))
+    before, after = frame[area].astype(np.float32).mean(2), picture.astype(np.float32).mean(2)
+    # The lower edge of the row and the lines between its teeth, which a frame shows before and after.
+    loop = source[model().mouth_loop, :2] - [warp.x0, warp.y0]
+    x0, x1 = (int(loop[:, 0].mean() + d) for d in (-22, 22))
+    y0 = int(loop[3:8, 1].min()) + 6
+    part = before[y0 : y0 + 14, x0:x1]
+    shifts = []
+    for left in (0, 14, 28):  # thirds of the row
+        piece = part[:, left : left + 16]
+        found = cv2.matchTemplate(after[y0 - 10 : y0 + 24, x0 + left - 4 : x0 + left + 20], piece, cv2.TM_CCOEFF_NORMED)
+        dy, dx = np.unravel_index(found.argmax(), found.shape)
+        shifts.append((dx - 4, dy - 10))
+    assert len(set(shifts)) == 1  # all of it moves alike
+    assert lift - 1 < shifts[0][1] <= 0 and shifts[0][0] == 0
+    # What the lip bares above the own teeth is teeth, not the dark or the lip left behind.
+    bared = picture[y0 - 7 : y0 + 4, x0 + 4 : x1 - 4].astype(float)
+    assert np.median(bared.mean(2)) > 150
+
+
+def test_lips_that_were_closed_open_onto_remembered_teeth():
+    source = face(0.0)
+    frame, row = draw(source), remembered().solve()
+    pose = find_pose(source, model().at_landmarks(model().mean))
+    target = source.copy()
+    target[INNER_LIPS[1:10], 1] -= 5
+    target[INNER_LIPS[11:], 1] += 14
+    meshes = [np.asarray(model().position @ points, np.float32) for points in (source, target)]
+    warp = build_warp(*meshes, model().triangles, model().uv, frame.shape)
+    pictures = []
+    for rows in (row.placed(pose, pose.to_model(source)), (None, None)):
+        inside = look_inside(frame, meshes[0][model().mouth_loop, :2], 90.0, 0.55, rows, Registration())
+        picture = sample(frame, warp)
+        fill_mouth(picture, frame, warp, inside, meshes[1][model().mouth_loop, :2], np.zeros((2, 2)))
+        pictures.append(teeth_of(picture).sum())
+    assert pictures[0] > 100 and pictures[1] == 0
 
 
 class Painter(torch.nn.Module):

@@ -95,7 +95,7 @@ def sample(frame: np.ndarray, warp: Warp) -> np.ndarray:
     h, w = warp.shape
     out = frame[warp.y0 : warp.y0 + h, warp.x0 : warp.x0 + w].copy()
     moved, step, reach = _movement(warp.source, warp.hit, warp.x0, warp.y0)
-    rect = _around(moved)
+    rect = around(moved)
     if rect is None:
         return out
     out[rect] = cv2.remap(frame, warp.source[rect], None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
@@ -104,7 +104,7 @@ def sample(frame: np.ndarray, warp: Warp) -> np.ndarray:
     return out
 
 
-def _around(mask: np.ndarray) -> tuple[slice, slice] | None:
+def around(mask: np.ndarray) -> tuple[slice, slice] | None:
     """The smallest rectangle with all of a (h, w) mask, None where it is empty."""
     rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return np.s_[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1] if len(rows) else None
@@ -147,7 +147,7 @@ def _soften(
     No pixel comes from further away than ``reach``.
     """
     low, high = over
-    rect = _around(step > low)
+    rect = around(step > low)
     if rect is None:
         return
     rows, columns = rect

@@ -18,6 +18,11 @@ _NOSE_BASE = np.array([2, 94, 97, 326])
 _CHIN = np.array([152, 148, 377, 176, 400, 175, 199])
 
 
+def jaws(moved: np.ndarray) -> np.ndarray:
+    """(2, D) how the bones under the upper and the lower teeth move, of (468, D) displacements of the landmarks."""
+    return np.stack([moved[bone].mean(0) for bone in (_NOSE_BASE, _CHIN)])
+
+
 class Grid:
     """A picture plane through the teeth in the model's frame.
 
@@ -39,7 +44,7 @@ class Grid:
 
     def shifts(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(2,) each, where upper and lower jaw of (468, 3) landmarks lie in the model's frame, against the mean's."""
-        upper, lower = ((points - self._mean)[bone, :2].mean(0) for bone in (_NOSE_BASE, _CHIN))
+        upper, lower = jaws(points[:, :2] - self._mean[:, :2])
         return upper, lower
 
     def place(self, pose: Pose, shift: np.ndarray) -> np.ndarray:

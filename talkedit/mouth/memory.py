@@ -13,9 +13,10 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from talkedit.composite.warp import bounds
+from talkedit.composite.warp import around, bounds
 from talkedit.mouth.alignment import polygon
 from talkedit.mouth.grid import Grid, Rows
+from talkedit.mouth.registration import find
 from talkedit.mouth.rows import (
     MIDDLE,
     SPLIT_SOFT,
@@ -38,6 +39,9 @@ LARGEST_YAW = 30.0  # degrees
 OPEN = 0.03  # inner-lip gap over the eye distance from which on teeth can be seen
 _LOWER_FACE = 0.8  # half the side of a still, in eye distances
 _PIXELS = (70, 260)  # limits of the scale of a kept mouth, pixels per eye distance
+# A first look at a frame is taken at about so many pixels per eye distance; it may be so far from the truth.
+_GLANCE, _UNSURE = 100.0, 1.1
+_UPPER_ABOVE, _LOWER_BELOW = 0.8, 0.3  # where each row can be between the lips
 # Upper teeth end so far below the lips of the mean face, give or take, in eye distances.
 EDGE, ANATOMY = 0.02, 0.03
 UNDER = 0.03  # how far a row goes on under the lip, in eye distances
@@ -115,17 +119,37 @@ class MouthMemory:
             self.grid = Grid(self.mean, float(np.clip(eye, *_PIXELS)))
         light = skin_around(frame, loop)
         facing = 1 - (yaw / (2 * LARGEST_YAW)) ** 2
+        # Most frames show no more than a neighbour or than all that are kept; a glance tells that.
+        step = max(1, round(eye / _GLANCE))
+        area, lips = frame[y0:y1:step, x0:x1:step], (loop - [x0, y0]) / step
+        x, y = np.arange(area.shape[1])[None], np.arange(area.shape[0])[:, None]
+        between = depth(x, y, lips)
+        teeth = polygon(lips, area.shape[:2]) * toothness(area, light) * (_UNSURE * facing * (step / eye) ** 2)
+        most = [float(teeth[between < _UPPER_ABOVE].sum()), float(teeth[between > _LOWER_BELOW].sum())]
+        if most[0] <= self._least(self.upper) and most[1] <= self._least(self.lower):
+            return
         shifts = self.grid.shifts(points)
         jaws = (shifts[1] - shifts[0]) * self.grid.scale
         for kept, shift, is_lower in ((self.upper, shifts[0], False), (self.lower, shifts[1], True)):
+            if most[is_lower] <= self._least(kept):
+                continue
             place = self.grid.place(pose, shift)
             w, h = self.grid.size
             picture = cv2.warpAffine(frame, place, (w, h), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
             lips = loop @ place[:, :2].T + place[:, 2]
             seen = self._seen(picture, lips, is_lower, jaws)
-            score = float((seen * toothness(picture, light)).sum()) * facing / self.grid.pixels**2
-            if score > ENOUGH / 4:
+            rect = around(seen > 0)
+            if rect is None:
+                continue
+            score = float((seen[rect] * toothness(picture[rect], light)).sum()) * facing / self.grid.pixels**2
+            if score > self._least(kept):
                 _keep(kept, _Kept(score, self.frames, picture, seen, light, lips, jaws))
+
+    def _least(self, kept: list[_Kept]) -> float:
+        """The score that the current frame needs to be kept."""
+        near = [k.score for k in kept if self.frames - k.number < SPACING]
+        full = [kept[-1].score] if len(kept) - len(near) >= KEPT else []
+        return max([ENOUGH / 4, *near, *full])
 
     def _keep_still(
         self, frame: np.ndarray, landmarks: np.ndarray, pose: Pose, yaw: float, eye: float, gap: float
@@ -155,19 +179,25 @@ class MouthMemory:
             jaws: (2,) how far the lower jaw lies from the upper, pixels, beside the mean face's.
             upper: (h, w) where the upper row's teeth lie in it, if that is known.
         """
-        h, w = picture.shape[:2]
-        inside = polygon(loop, (h, w), -SHRINK)
-        gx, gy = np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32))
-        between, gap = depth(gx, gy, loop), gap_of(loop)
+        out = np.zeros(picture.shape[:2], np.float32)
+        x0, y0, x1, y1 = bounds(loop, picture.shape)
+        if x0 >= x1 or y0 >= y1:
+            return out
+        rect, lips = np.s_[y0:y1, x0:x1], loop - [x0, y0]
+        inside = polygon(lips, out[rect].shape, -SHRINK)
+        x, y = np.arange(x1 - x0, dtype=np.float32)[None], np.arange(y1 - y0, dtype=np.float32)[:, None]
+        between, gap = depth(x, y, lips), gap_of(loop)
         middle, sure, end = loop.mean(0), SURE, None
         if upper is not None:
-            end = row_end(upper, between, np.abs(gx - middle[0]) < MIDDLE * self.grid.pixels)
+            near = np.broadcast_to(np.abs(x + x0 - middle[0]) < MIDDLE * self.grid.pixels, between.shape)
+            end = row_end(upper[rect], between, near)
         if end is None:
             sure, lowest = ANATOMY, self.grid.lips_at + EDGE * self.grid.pixels - (jaws[1] if is_lower else 0)
             end = float(depth(middle[:1], np.array([lowest]), loop)[0])
-        edge = split(picture, inside, between, end, sure * self.grid.pixels / gap)
+        edge = split(picture[rect], inside, between, end, sure * self.grid.pixels / gap)
         below = np.clip((between - edge) * gap / SPLIT_SOFT + 0.5, 0, 1)
-        return inside * (below if is_lower else 1 - below)
+        out[rect] = inside * (below if is_lower else 1 - below)
+        return out
 
     def forget(self, numbers: Container[int]) -> None:
         """Drops the mouths of frames, counted from 1 in the order they were observed: something hid them."""
@@ -198,10 +228,10 @@ class MouthMemory:
         h, w = kept[0].seen.shape
         still = np.eye(2, 3, dtype=np.float32)
         best = Row(kept[0].picture, kept[0].seen * toothness(kept[0].picture, light), light, still)
-        gx, gy = np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32))
         beside = []
         for k in kept:  # the best first; the others, moved onto it, only add what it hides
-            moved = -best.registered(brightness(k.picture), k.seen, gx, gy, pixels).place[:, 2]
+            at, sure = find(best, brightness(k.picture), k.seen, pixels, is_lower, np.zeros(2))
+            moved = sure * at
             beside.append(moved)
             onto = np.float32([[1, 0, moved[0]], [0, 1, moved[1]]])
             seen, shown = (cv2.warpAffine(v, onto, (w, h), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
@@ -241,7 +271,5 @@ def _lengthen(picture: np.ndarray, teeth: np.ndarray, pixels: int, step: int) ->
 
 def _keep(kept: list[_Kept], new: _Kept) -> None:
     """Puts a mouth among the kept, best first; of neighbours in time, which show the same, only the best stays."""
-    near = [k for k in kept if new.number - k.number < SPACING]
-    if any(k.score >= new.score for k in near):
-        return
-    kept[:] = sorted([k for k in kept if all(k is not n for n in near)] + [new], key=lambda k: -k.score)[:KEPT]
+    far = [k for k in kept if new.number - k.number >= SPACING]
+    kept[:] = sorted([*far, new], key=lambda k: -k.score)[:KEPT]

@@ -9,52 +9,32 @@ import numpy as np
 
 from talkedit.geometry.openings import smoothstep
 
-UPPER = slice(3, 8)  # the middle of the upper inner lip in the loop's order (corner, upper lip, corner, lower lip)
-LOWER = slice(13, 18)
+# Means of the middles of the inner lips, in the loop's order: corner, upper lip, corner, lower lip.
+_MIDDLES = np.zeros((2, 20), np.float32)
+_MIDDLES[0, 3:8] = _MIDDLES[1, 13:18] = 1 / 5
 MIDDLE = 0.12  # half the width of the middle of a mouth, in eye distances
 SURE = 0.015  # how surely a row is placed, in eye distances
 SPLIT_SOFT = 3.0  # pixels over which one row passes into the other
 # Teeth are less red than lips and skin, and not much darker than skin.
 _PALE, _BRIGHT = (0.42, 0.22), (0.35, 0.7)
-NOISE = 60.0  # grey levels that two pictures of the same teeth differ by, over the pixels that differ alike
-ASTRAY = 0.012  # how far the pose puts a row beside its place, in eye distances
+_LAYERS = 100  # thin layers between the lips
 _EVENLY = np.full((1, 3), 1 / 3, np.float32)
 _RING = 1.75  # where the skin around the mouth is read: inner lips enlarged by so much
 
 
 def gap_of(loop: np.ndarray) -> float:
     """How far the middles of the (20, 2) inner lips lie apart."""
-    return float(np.linalg.norm(loop[UPPER].mean(0) - loop[LOWER].mean(0)))
+    upper, lower = _MIDDLES @ loop
+    return float(np.hypot(*(lower - upper)))
 
 
 def depth(x: np.ndarray, y: np.ndarray, loop: np.ndarray) -> np.ndarray:
     """Position between the lips: 0 at the upper inner lip's middle, 1 at the lower's."""
-    upper, lower = loop[UPPER].mean(0), loop[LOWER].mean(0)
+    upper, lower = _MIDDLES @ loop
     axis = lower - upper
     length = max(float(np.linalg.norm(axis)), 1.0)
     axis = axis / length
     return (((x - upper[0]) * axis[0] + (y - upper[1]) * axis[1]) / length).astype(np.float32)
-
-
-def beside_lips(x: np.ndarray, y: np.ndarray, loop: np.ndarray, soft: float) -> tuple[np.ndarray, np.ndarray]:
-    """(h, w) each, 0..1: how near the upper and the lower lip a place between them is; 1 on the lip and behind it.
-
-    Args:
-        x, y: (h, w) positions.
-        loop: (20, 2) inner lips.
-        soft: distance from the lip at which nothing is left, pixels.
-    """
-    axis = loop[10] - loop[0]
-    axis = axis / max(float(np.linalg.norm(axis)), 1e-6)
-    u = (x - loop[0, 0]) * axis[0] + (y - loop[0, 1]) * axis[1]
-    v = (y - loop[0, 1]) * axis[0] - (x - loop[0, 0]) * axis[1]
-    near = []
-    for lip, side in ((np.arange(11), 1.0), (np.r_[0, np.arange(19, 9, -1)], -1.0)):
-        points = loop[lip] - loop[0]
-        along = np.maximum.accumulate(points @ axis + np.arange(len(lip)) * 1e-4)
-        across = np.interp(u, along, points[:, 1] * axis[0] - points[:, 0] * axis[1])
-        near.append(np.clip(1 - side * (v - across) / soft, 0, 1).astype(np.float32))
-    return near[0], near[1]
 
 
 def split(
@@ -76,8 +56,12 @@ def split(
         return 0.5 if expected is None else expected
     level = area[inside].astype(np.float32).mean(1)
     bins = np.linspace(0.15, 0.95, 9)
-    near = np.exp(-0.5 * ((between[inside][:, None] - bins) / 0.08) ** 2)
-    profile = (near * level[:, None]).sum(0) / np.maximum(near.sum(0), 1e-3)
+    # Summed over thin layers first, which are as good as single pixels here.
+    layer = np.clip(between[inside] * _LAYERS, -_LAYERS, 2 * _LAYERS).astype(np.int64) + _LAYERS
+    sums = [np.bincount(layer, weights, 3 * _LAYERS + 1) for weights in (None, level)]
+    middles = (np.arange(3 * _LAYERS + 1) - _LAYERS + 0.5) / _LAYERS
+    counts, levels = np.stack(sums) @ np.exp(-0.5 * ((middles[:, None] - bins) / 0.08) ** 2)
+    profile = levels / np.maximum(counts, 1e-3)
     contrast = profile / max(float(profile.max()), 1.0)
     weight = np.exp(-8 * contrast) * np.linspace(0.5, 1.5, len(bins))
     if expected is None:
@@ -150,16 +134,17 @@ class Row:
     light: np.ndarray
     place: np.ndarray
 
-    def sample(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(h, w, 3) float32 colours and (h, w) how far they are teeth, at (h, w) positions in the frame."""
-        u, v = self.positions(x, y)
-        colour = cv2.remap(self.picture, u, v, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        return colour.astype(np.float32), cv2.remap(self.teeth, u, v, cv2.INTER_LINEAR)
+    def colours(self, corner: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """(h, w, 3) uint8 picture in a rectangle of the frame, given its (2,) top left pixel and (h, w)."""
+        return _cut(self.picture, self.place, corner, shape, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
 
-    def positions(self, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(h, w) float32 columns and rows of the picture at (h, w) positions in the frame."""
-        (a, b, c), (d, e, f) = self.place.astype(np.float32)
-        return a * x + b * y + c, d * x + e * y + f
+    def level(self, corner: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """(h, w) float32 brightness of the same."""
+        return _cut(brightness(self.picture), self.place, corner, shape, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
+
+    def where(self, corner: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """(h, w) float32 how far that is teeth."""
+        return _cut(self.teeth, self.place, corner, shape, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
 
     def at(self, place: np.ndarray) -> Row:
         """The row in a frame, given the (2, 3) map from the frame to the pictures of its grid."""
@@ -167,34 +152,16 @@ class Row:
         moved[:, 2] += self.place[:, 2]
         return replace(self, place=moved)
 
-    def registered(self, area: np.ndarray, seen: np.ndarray, x: np.ndarray, y: np.ndarray, eye: float) -> Row:
-        """The row moved onto what a frame shows of it (Lucas and Kanade 1981, translation only).
+    def moved(self, by: np.ndarray) -> Row:
+        """The row moved by (2,) x and y pixels of the frame."""
+        place = self.place.copy()
+        place[:, 2] -= place[:, :2] @ by
+        return replace(self, place=place)
 
-        The less the frame shows, the more the row stays where the head's pose puts it.
 
-        Args:
-            area: (h, w) float32 brightness of the frame.
-            seen: (h, w) 0..1, where it shows this row.
-            x, y: (h, w) positions in the frame.
-            eye: outer-eye distance, pixels.
-        """
-        moved, prior = np.zeros(2), NOISE**2 / (ASTRAY * eye) ** 2
-        row, grey = self, brightness(self.picture)
-        for _ in range(3):
-            u, v = row.positions(x, y)
-            weight = seen * cv2.remap(self.teeth, u, v, cv2.INTER_LINEAR)
-            total = float(weight.sum())
-            if total < 8:
-                return self
-            level = cv2.remap(grey, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-            here, there = (float((weight * v).sum()) / total for v in (area, level))
-            down, right = np.gradient(level)
-            wrong = weight * (area * there / max(here, 1.0) - level)
-            gradient = np.stack([right.ravel(), down.ravel()])
-            normal = (gradient * weight.ravel()) @ gradient.T + prior * np.eye(2)
-            # One step of Gauss-Newton on the mismatch and on the distance from where the pose puts the row.
-            moved = moved + np.linalg.solve(normal, -gradient @ wrong.ravel() - prior * moved)
-            place = self.place.copy()
-            place[:, 2] -= place[:, :2] @ moved
-            row = replace(self, place=place)
-        return row if np.abs(moved).max() < 4 * ASTRAY * eye else self
+def _cut(
+    picture: np.ndarray, place: np.ndarray, corner: np.ndarray, shape: tuple[int, int], how: int, border: int
+) -> np.ndarray:
+    there = place.astype(np.float64)
+    there[:, 2] += there[:, :2] @ corner
+    return cv2.warpAffine(picture, there, shape[::-1], flags=how | cv2.WARP_INVERSE_MAP, borderMode=border)

@@ -1,0 +1,256 @@
+"""What one frame shows between the lips, taken apart: what belongs to the upper row of teeth, to the lower, to neither.
+
+All of it is in the frame's own place; an edit moves each part as one piece (`talkedit.mouth.interior`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from talkedit.composite.warp import bounds
+from talkedit.geometry.openings import smoothstep
+from talkedit.mouth.alignment import polygon
+from talkedit.mouth.lips import beside_lips
+from talkedit.mouth.registration import Registration
+from talkedit.mouth.rows import MIDDLE, SURE, Row, brightness, depth, gap_of, row_end, skin_around, split, toothness
+
+# Over which gaps of the lips, in eye distances, a mouth shows more and more. Below, they are closed.
+OPEN = (0.01, 0.025)
+# Cavity colour as a share of the lips' mean colour where the source shows no cavity of its own.
+CAVITY_SHARE = np.float32([0.24, 0.18, 0.18])
+RING = 0.12  # lips are looked at so far outside their inner edge, over the distance to the mouth's middle
+# What lies nearer to the lips than that is theirs, not a row's, over the eye distance; up to the second distance what
+# looks like lips is.
+RIM, NEAR = 0.013, (0.02, 0.04)
+REDDER, BRIGHTER = (0.65, 0.9), (0.4, 0.65)  # redness and brightness that look like lips, over theirs
+BENT = (0.02, 0.04)  # how far from a straight line rows end, over the eye distance
+FEATHER = 0.008  # softness of what is cut out, over the eye distance
+GOES_ON = 0.03  # how far the inside is continued under the lips, about, over the eye distance
+GAIN = (0.6, 1.1)  # how far remembered teeth are made darker or lighter
+SHADOW = (0.45, 0.8)  # own pixels this much darker than remembered teeth are the lips' shadow on them
+TOOTH = 0.02  # brightness of teeth is compared over such a width, over the eye distance
+OVERLAP = 0.003  # area of teeth, in squared eye distances, that tells as much about their light as the skin does
+
+
+@dataclass(frozen=True)
+class Inside:
+    """The inside of a frame's mouth, upper row first wherever there are two.
+
+    Attributes:
+        loop: (20, 2) float32 inner lips in the frame, pixels.
+        eye: outer-eye distance, pixels.
+        blur: of the source, pixels.
+        shows: 0..1, the lips are open.
+        corner: (2,) where the rectangle of ``own`` and ``beyond`` lies in the frame.
+        own: two (h, w, 4) float32, the row's own pixels times the share of the pixel that is the row's, and that share.
+        beyond: the same of what both rows' colours are continued with under the lips; all zero between them.
+        lower: (h, w) float32 0..1, share of that which is the lower row's.
+        rows: remembered teeth, laid onto the own ones; None where there are none.
+        gains: what the remembered colours are multiplied by.
+        cavity: (3,) float32 colour of the dark.
+    """
+
+    loop: np.ndarray
+    eye: float
+    blur: float
+    shows: float
+    corner: np.ndarray
+    own: list[np.ndarray]
+    beyond: np.ndarray
+    lower: np.ndarray
+    rows: tuple[Row | None, Row | None]
+    gains: list[float]
+    cavity: np.ndarray
+
+
+def look_inside(
+    frame: np.ndarray,
+    loop: np.ndarray,
+    eye: float,
+    blur: float,
+    behind: tuple[Row | None, Row | None],
+    registration: Registration,
+) -> Inside:
+    """Takes a mouth apart.
+
+    Args:
+        frame: (H, W, 3) uint8.
+        loop: (20, 2) inner lips, pixels.
+        eye: outer-eye distance, pixels.
+        blur: of the frame, pixels.
+        behind: upper and lower row of teeth where the pose puts them.
+        registration: of these rows in this shot, told of this frame's index.
+    """
+    loop = np.asarray(loop, np.float32)
+    x0, y0, x1, y1 = bounds(loop, frame.shape, 4 + round(2.5 * GOES_ON * eye))
+    corner, area = np.array([x0, y0]), np.ascontiguousarray(frame[y0:y1, x0:x1])
+    gap, light, lips = gap_of(loop), skin_around(frame, loop), _lip_colour(frame, loop)
+    shows = float(smoothstep(gap / eye, *OPEN))
+    # The skin tells how bright the light is, not its colour: that is also make-up's and shadow's.
+    gains = [1.0 if row is None else float(np.clip(light.mean() / row.light.mean(), *GAIN)) for row in behind]
+    if shows == 0 or min(area.shape[:2]) < 3:
+        rows = tuple(row and registration.hold(row, eye, k) for k, row in enumerate(behind))
+        none, share = np.zeros((1, 1, 4), np.float32), np.zeros((1, 1), np.float32)
+        return Inside(loop, eye, blur, 0.0, corner, [none, none], none, share, rows, gains, lips * CAVITY_SHARE)
+
+    feather = max(blur, FEATHER * eye)
+    rgb, grey, here = area.astype(np.float32), brightness(area), loop - corner.astype(np.float32)
+    seen, like_lips = _seen(rgb, grey, here, eye, feather, lips)
+    like_teeth = toothness(rgb, light)
+    rows, teeth, lower = _part(area, grey, seen, like_teeth, here, behind, registration, (corner, eye, feather))
+    cavity = _cavity_colour(rgb, grey, seen, lips)
+    beyond = _continued(rgb, seen * np.float32(shows), eye)
+    broad = cv2.GaussianBlur(grey, (0, 0), TOOTH * eye)
+    own = []
+    for k, share in enumerate((1 - lower, lower)):
+        mine = seen * share
+        if rows[k] is None:  # without teeth all moves as the lip does
+            mine += like_lips * share
+        else:
+            lit = rows[k].level(corner, grey.shape) * np.float32(gains[k])
+            bright, more = _relight(broad, mine * like_teeth, grey, lit, teeth[k], eye)
+            gains[k] *= more
+            if k == 0:  # only the shadow that the upper lip throws on teeth is seen there, not the teeth
+                mine *= 1 - teeth[k] * (1 - bright)
+        mine *= np.float32(shows)
+        own.append(_premultiplied(rgb, mine))
+    return Inside(loop, eye, blur, shows, corner, own, beyond, lower, rows, gains, cavity)
+
+
+def _premultiplied(rgb: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """(h, w, 4) float32 colours times the share that shows, and that share."""
+    return cv2.merge([*(channel * share for channel in cv2.split(rgb)), share])
+
+
+def _lip_colour(frame: np.ndarray, loop: np.ndarray) -> np.ndarray:
+    """(3,) float32 mean colour of the lips around their (20, 2) inner edges."""
+    ring = np.round(loop + (loop - loop.mean(0)) * RING).astype(int)
+    ring = np.clip(ring, 0, [frame.shape[1] - 1, frame.shape[0] - 1])
+    return np.maximum(frame[ring[:, 1], ring[:, 0]].astype(np.float32).mean(0), 1)
+
+
+def _seen(
+    rgb: np.ndarray, grey: np.ndarray, loop: np.ndarray, eye: float, feather: float, lips: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(h, w) 0..1 each: what is between the lips and not the lips themselves, and what is but looks like lips.
+
+    Args:
+        rgb, grey: (h, w, 3) and (h, w) float32.
+        loop: (20, 2) inner lips in it.
+        eye: outer-eye distance, pixels.
+        feather: softness of the edge, pixels.
+        lips: (3,) their colour.
+    """
+    inside = polygon(loop, grey.shape)
+    away, _, _ = beside_lips(loop, np.zeros_like(loop), inside, NEAR[1] * eye)
+    body = inside * np.clip((away - max(1.0, RIM * eye)) / feather + 0.5, 0, 1)
+    # Tracked lips may lie outside the real ones, most of all in the corners.
+    red = (rgb[..., 0] - rgb[..., 2]) / np.maximum(rgb[..., 0], 8)
+    red = smoothstep(red / max(float((lips[0] - lips[2]) / lips[0]), 0.05), *REDDER)
+    like = red * smoothstep(grey / float(lips.mean()), *BRIGHTER) * (1 - smoothstep(away / eye, *NEAR))
+    like = cv2.dilate(like.astype(np.float32), np.ones((3, 3), np.uint8))  # with the pixels that lips shine through
+    return (body * (1 - like)).astype(np.float32), (body * like).astype(np.float32)
+
+
+def _part(
+    area: np.ndarray,
+    grey: np.ndarray,
+    seen: np.ndarray,
+    like_teeth: np.ndarray,
+    loop: np.ndarray,
+    behind: tuple[Row | None, Row | None],
+    registration: Registration,
+    scale: tuple[np.ndarray, float, float],
+) -> tuple[tuple[Row | None, Row | None], list[np.ndarray], np.ndarray]:
+    """The rows laid onto what the frame shows of them, where their teeth lie, and how far a place is the lower's.
+
+    A row of teeth belongs to one jaw: what lies above the mouth's dark line is the upper's, the rest the lower's; but
+    near that line, which is straight as no row is, what looks like teeth is the remembered row's that lies there.
+
+    Args:
+        area, grey: (h, w, 3) uint8 and (h, w) float32.
+        seen, like_teeth: (h, w) 0..1, the mouth's inside and what looks like teeth.
+        loop: (20, 2) inner lips in it.
+        behind: the rows where the pose puts them.
+        registration: of the rows.
+        scale: (2,) corner of the area in the frame, outer-eye distance and softness of edges, pixels.
+
+    Returns:
+        both rows; (h, w) 0..1 for each; (h, w) 0..1.
+    """
+    corner, eye, feather = scale
+    gap, (h, w) = max(gap_of(loop), 1.0), grey.shape
+    x, y = np.arange(w, dtype=np.float32)[None], np.arange(h, dtype=np.float32)[:, None]
+    between = depth(x, y, loop)
+    upper, lower = behind
+    end, teeth = None, [np.zeros((h, w), np.float32), np.zeros((h, w), np.float32)]
+    if upper is not None:
+        upper = registration.place(upper.moved(-corner), grey, seen, eye, 0).moved(corner)
+        teeth[0] = upper.where(corner, (h, w))
+        middle = np.broadcast_to(np.abs(x - loop[:, 0].mean()) < MIDDLE * eye, (h, w))
+        end = row_end(teeth[0], between, middle)
+    edge = split(area, seen, between, end, SURE * eye / gap)
+    below = np.clip((between - edge) / max(0.08, 1.5 * feather / gap) + 0.5, 0, 1)
+    bent = like_teeth * (1 - smoothstep(np.abs(between - edge) * (gap / eye), *BENT))
+    if lower is not None:
+        lower = registration.place(lower.moved(-corner), grey, seen * (1 - teeth[0]), eye, 1).moved(corner)
+        teeth[1] = lower.where(corner, (h, w))
+        below = below + (1 - below) * teeth[1] * bent
+    return (upper, lower), teeth, (below * (1 - teeth[0] * bent)).astype(np.float32)
+
+
+def _continued(rgb: np.ndarray, seen: np.ndarray, eye: float) -> np.ndarray:
+    """(h, w, 4) float32: colours of the inside go on around it, ever darker and fainter, times how far; and how far.
+
+    Lips that move from teeth bare what was never seen; this is soft enough to pass for it.
+
+    Args:
+        rgb: (h, w, 3) float32.
+        seen: (h, w) 0..1, the inside.
+        eye: outer-eye distance, pixels.
+    """
+    small = cv2.resize(_premultiplied(rgb, seen), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), max(0.5 * GOES_ON * eye, 0.5))
+    share = smoothstep(small[..., 3:], 0.02, 0.25).astype(np.float32)
+    small[..., :3] *= share * (0.5 + 0.5 * share) / np.maximum(small[..., 3:], 1e-3)
+    small[..., 3:] = share
+    return cv2.resize(small, seen.shape[::-1], interpolation=cv2.INTER_LINEAR) * (1 - seen)[..., None]
+
+
+def _relight(
+    broad: np.ndarray, own: np.ndarray, grey: np.ndarray, lit: np.ndarray, teeth: np.ndarray, eye: float
+) -> tuple[np.ndarray, float]:
+    """How far own pixels are as bright as teeth, and the gain of the remembered ones.
+
+    Args:
+        broad: (h, w) brightness of the frame over the width of a tooth, so that lines between them are no shadow.
+        own: (h, w) 0..1 where it shows teeth of this row.
+        grey: (h, w) brightness of the frame.
+        lit: (h, w) brightness of the remembered row in the light that the skin tells of.
+        teeth: (h, w) 0..1 where that is teeth.
+        eye: outer-eye distance, pixels.
+
+    Returns:
+        (h, w) 0..1; the gain beside the skin's, within ``GAIN`` together with it.
+    """
+    bright = smoothstep(broad / np.maximum(cv2.GaussianBlur(lit, (0, 0), TOOTH * eye), 1), *SHADOW)
+    # What both show tells more about the light between the lips than skin does.
+    both = own * bright * teeth
+    sure = teeth > 0.5
+    trust = OVERLAP * eye**2 * float(lit[sure].mean()) if sure.any() else 1.0
+    gain = (float((both * grey).sum()) + trust) / (float((both * lit).sum()) + trust)
+    return bright, float(np.clip(gain, *GAIN))
+
+
+def _cavity_colour(rgb: np.ndarray, grey: np.ndarray, seen: np.ndarray, lips: np.ndarray) -> np.ndarray:
+    """(3,) float32 colour of the dark inside: this mouth's own where it shows, else a share of the lips' colour."""
+    guess, inside = lips * CAVITY_SHARE, seen > 0.6
+    level = grey[inside]
+    if len(level) < 12:
+        return guess
+    own = rgb[inside][level <= np.percentile(level, 25)].mean(0)
+    trust = min(len(level) / 120, 0.8)
+    return np.minimum(own * trust + guess * (1 - trust), guess * 1.8)
