@@ -281,6 +281,19 @@ def test_a_frame_that_shows_nothing_leaves_a_row_where_it_was_and_a_new_shot_for
     assert not registration.offsets.any()
 
 
+def test_a_row_that_frames_do_not_show_in_its_place_is_trusted_less_and_less():
+    registration, overlap = Registration(), np.ones((20, 40), np.float32)
+    trust = [registration.trust[1]]
+    for _ in range(6):
+        registration.compare(overlap, np.zeros_like(overlap), 130.0, 1)
+        trust.append(registration.trust[1])
+    assert all(a > b for a, b in pairwise(trust)) and trust[-1] < 0.05 and registration.trust[0] == 1
+    registration.compare(np.zeros_like(overlap), overlap, 130.0, 1)  # nothing of the row in sight: nothing is learned
+    assert registration.trust[1] == trust[-1]
+    registration.compare(overlap, overlap, 130.0, 1)
+    assert registration.trust[1] > 0.5
+
+
 def test_places_between_lips_know_the_nearer_lip_and_come_along_with_it():
     t = np.linspace(0, np.pi, 11)
     loop = np.float32([(40 - 30 * np.cos(t)), (30 - 12 * np.sin(t))]).T

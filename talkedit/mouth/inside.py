@@ -24,7 +24,7 @@ CAVITY_SHARE = np.float32([0.24, 0.18, 0.18])
 RING = 0.12  # lips are looked at so far outside their inner edge, over the distance to the mouth's middle
 # What lies nearer to the lips than that is theirs, not a row's, over the eye distance; up to the second distance what
 # looks like lips is.
-RIM, NEAR = 0.013, (0.02, 0.04)
+RIM, NEAR = 0.013, (0.012, 0.028)
 REDDER, BRIGHTER = (0.65, 0.9), (0.4, 0.65)  # redness and brightness that look like lips, over theirs
 BENT = (0.02, 0.04)  # how far from a straight line rows end, over the eye distance
 FEATHER = 0.008  # softness of what is cut out, over the eye distance
@@ -50,6 +50,7 @@ class Inside:
         lower: (h, w) float32 0..1, share of that which is the lower row's.
         rows: remembered teeth, laid onto the own ones; None where there are none.
         gains: what the remembered colours are multiplied by.
+        trust: 0..1, how far the remembered teeth may show.
         cavity: (3,) float32 colour of the dark.
     """
 
@@ -63,6 +64,7 @@ class Inside:
     lower: np.ndarray
     rows: tuple[Row | None, Row | None]
     gains: list[float]
+    trust: np.ndarray
     cavity: np.ndarray
 
 
@@ -94,7 +96,8 @@ def look_inside(
     if shows == 0 or min(area.shape[:2]) < 3:
         rows = tuple(row and registration.hold(row, eye, k) for k, row in enumerate(behind))
         none, share = np.zeros((1, 1, 4), np.float32), np.zeros((1, 1), np.float32)
-        return Inside(loop, eye, blur, 0.0, corner, [none, none], none, share, rows, gains, lips * CAVITY_SHARE)
+        own, cavity = [none, none], lips * CAVITY_SHARE
+        return Inside(loop, eye, blur, 0.0, corner, own, none, share, rows, gains, registration.trust, cavity)
 
     feather = max(blur, FEATHER * eye)
     rgb, grey, here = area.astype(np.float32), brightness(area), loop - corner.astype(np.float32)
@@ -115,9 +118,11 @@ def look_inside(
             gains[k] *= more
             if k == 0:  # only the shadow that the upper lip throws on teeth is seen there, not the teeth
                 mine *= 1 - teeth[k] * (1 - bright)
+            else:
+                registration.compare(mine * teeth[k], like_teeth, eye, k)
         mine *= np.float32(shows)
         own.append(_premultiplied(rgb, mine))
-    return Inside(loop, eye, blur, shows, corner, own, beyond, lower, rows, gains, cavity)
+    return Inside(loop, eye, blur, shows, corner, own, beyond, lower, rows, gains, registration.trust, cavity)
 
 
 def _premultiplied(rgb: np.ndarray, share: np.ndarray) -> np.ndarray:

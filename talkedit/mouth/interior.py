@@ -78,7 +78,8 @@ def fill_mouth(
         if row is not None:
             lip_moves = (_WEIGHTS * moved[lip]).sum(0)
             move = jaws[k] + RIDES * (lip_moves - jaws[k])
-            colours, teeth = row.colours(corner - move, shape), opened * row.where(corner - move, shape)
+            colours, teeth = row.colours(corner - move, shape), row.where(corner - move, shape)
+            teeth *= opened * np.float32(inside.trust[k])
             own, dx, dy = _shifted(inside.own[k], inside.corner + move - corner)
             _lay(mouth, own, inside.beyond, share, dx, dy, colours, teeth, np.float32(inside.gains[k]))
         elif shows > 0:

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from talkedit.composite.warp import around
+from talkedit.geometry.openings import smoothstep
 from talkedit.mouth.rows import Row
 
 _REACH = (0.03, 0.05)  # how far rows are looked for beside the guess, sideways and up and down, in eye distances
@@ -25,6 +26,9 @@ _DARK = 0.3  # brightness there, over that of the teeth
 _TEETH = 0.4  # from which on a place is one of teeth
 _FEWEST = 12  # pixels that a frame must show, and a row must have, to be compared
 _SURE = (0.25, 0.55)  # correlation of rows that were hardly, and surely, found
+
+_AGREE = (0.2, 0.6)  # share of a row's places that look like teeth, over which it is believed
+_LEARNS, _TELLS = 0.6, 0.001  # how fast that is learned, and from what area, in squared eye distances, on
 
 
 def find(
@@ -94,16 +98,18 @@ class Registration:
 
     Attributes:
         offsets: (2, 2) of the upper and the lower row, in eye distances.
+        trust: (2,) 0..1, how far frames show teeth where these offsets put the rows.
         last: index of the frame that they were found in; they count for the next one only.
     """
 
     offsets: np.ndarray = field(default_factory=lambda: np.zeros((2, 2)))
+    trust: np.ndarray = field(default_factory=lambda: np.ones(2))
     last: int = -1
 
     def follow(self, index: int) -> None:
         """Forgets what was found if the frame with this index does not follow the last one."""
         if index != self.last + 1:
-            self.offsets = np.zeros((2, 2))
+            self.offsets, self.trust = np.zeros((2, 2)), np.ones(2)
         self.last = index
 
     def place(self, row: Row, grey: np.ndarray, seen: np.ndarray, eye: float, which: int) -> Row:
@@ -116,3 +122,19 @@ class Registration:
     def hold(self, row: Row, eye: float, which: int) -> Row:
         """The row where it was last, as closed lips do not show it."""
         return row.moved(self.offsets[which] * eye)
+
+    def compare(self, overlap: np.ndarray, like_teeth: np.ndarray, eye: float, which: int) -> None:
+        """Trusts a row less if the frame shows no teeth where it should lie: it is further under the lip then.
+
+        Args:
+            overlap: (h, w) 0..1, how far the frame shows a place of the row.
+            like_teeth: (h, w) 0..1, what it shows there looks like teeth.
+            eye: outer-eye distance, pixels.
+            which: 1 for the lower row.
+        """
+        area = float(overlap.sum())
+        agree = smoothstep(float((overlap * like_teeth).sum()) / max(area, 1e-6), *_AGREE)
+        share = _LEARNS * area / (area + _TELLS * eye**2)
+        trust = self.trust.copy()
+        trust[which] += share * (agree - trust[which])
+        self.trust = trust
