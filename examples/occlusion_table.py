@@ -71,7 +71,7 @@ def _measure(frames: list[Frame], thing: Occluder, texels: Texels, emotions: lis
         clip.observe(frame)
     clip.solve()
     there = found = absent = false = 0
-    overlaps, kept, bare = [], [], []
+    overlaps, looked = [], []
     for frame, (_, cover) in zip(shown, drawn, strict=True):
         landmarks = clip._store.landmarks(frame.index)
         if landmarks is None:
@@ -88,14 +88,11 @@ def _measure(frames: list[Frame], thing: Occluder, texels: Texels, emotions: lis
             one, other = mask[texels.inside] & seen, (hidden > 127) & seen
             overlaps.append((one & other).sum() / (one | other).sum())
         if frame.index % EDITED == 0:
-            kept.append(_kept(clip, frame, cover > 0.9, emotions))
+            looked.append((frame, cover > 0.9))
+    kept = [_kept(clip, *one, emotions) for one in looked]
     clip._occluders._found.clear()
     clip._last_frame = None
-    bare = [
-        _kept(clip, frame, cover > 0.9, emotions)
-        for frame, (_, cover) in zip(shown, drawn, strict=True)
-        if frame.index % EDITED == 0 and (cover > 0.9).any()
-    ]
+    bare = [_kept(clip, *one, emotions) for one in looked]
     shares = " | ".join(f"{100 * np.mean(one):.2f} %" if one else "-" for one in (kept, bare))
     overlap = f"{np.mean(overlaps):.2f}" if overlaps else "-"
     return f"{there} | {found} | {overlap} | {false} of {absent} | {shares}"

@@ -20,9 +20,9 @@ from talkedit.track.texels import SIZE, Texels
 from talkedit.track.topology import INNER_LIPS, LEFT_BROW, LEFT_EYE, RIGHT_BROW, RIGHT_EYE
 
 # Frames between two looks, and at least so many looks at a short shot; shots of fewer frames show nothing.
-EVERY, LOOKS, FEWEST = 4, 24, 8
+EVERY, LOOKS, FEWEST = 4, 12, 8
 # Frames of a shot its reference is made of.
-SAMPLES = 32
+SAMPLES = 24
 # Cosine between normal and view from which on a texel is seen, and one that may tell of an occluder's presence.
 FACING, UPRIGHT = 0.35, 0.45
 # Texels from a silhouette, and around eyes, brows, nostrils and the inner lips, that tell nothing: these move, open and
@@ -91,11 +91,12 @@ class OccluderWatch:
         if len(frames) < FEWEST:
             return set()
         self._landmarks = landmarks
-        some = frames[np.unique(np.linspace(0, len(frames) - 1, min(SAMPLES, len(frames))).astype(int))]
-        seen = np.stack([self._facing(i) > FACING for i in some])
+        looks = frames[:: max(1, min(EVERY, len(frames) // LOOKS))]
+        some = looks[np.unique(np.linspace(0, len(looks) - 1, min(SAMPLES, len(looks))).astype(int))]
+        self._facing = {i: self._texels.facing(landmarks(int(i))) for i in some}
+        seen = np.stack([self._facing[i] > FACING for i in some])
         skin = self._telling[self._texels.inside]
         self._skin = ShotSkin(self._texels.inside, skin, np.stack([self._kept(i) for i in some]), seen)
-        looks = frames[:: max(1, min(EVERY, len(frames) // LOOKS))]
         found: dict[int, np.ndarray] = {}
         for i in looks:
             if i not in found and (mask := self._look(i, None)) is not None:
@@ -127,9 +128,6 @@ class OccluderWatch:
         self._file.seek(int(index) * self._bytes)
         return np.frombuffer(self._file.read(self._bytes), np.uint8).reshape(-1, 3)
 
-    def _facing(self, index: int) -> np.ndarray:
-        return self._texels.facing(self._landmarks(int(index)))
-
     def _look(self, index: int, near: np.ndarray | None) -> np.ndarray | None:
         """(SIZE, SIZE) bool mask of a frame, None if nothing hides it.
 
@@ -137,7 +135,9 @@ class OccluderWatch:
             index: of the frame.
             near: the mask of the frame before or after.
         """
-        facing = self._facing(index)
+        facing = self._facing.get(index)
+        if facing is None:
+            facing = self._texels.facing(self._landmarks(int(index)))
         seen = facing > FACING
         distance = self._texels.picture(self._skin.distance(self._kept(index), seen))
         upright = (self._texels.picture((facing > UPRIGHT).astype(np.uint8)) | self._holes).astype(np.uint8)
@@ -147,9 +147,9 @@ class OccluderWatch:
         high = cv2.morphologyEx(
             ((distance > HIGH) & telling).astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8)
         )
-        count, labels = cv2.connectedComponents(high, connectivity=4)
-        if count == 1:
+        if not high.any():
             return None
+        count, labels = cv2.connectedComponents(high, connectivity=4)
         sums = np.bincount(labels.ravel(), (distance - HIGH).ravel(), count)
         sums[0] = 0
         sure = sums >= SURE

@@ -27,6 +27,8 @@ SPREAD, WIDEST = np.float32([0.10, 0.04, 0.04]), 2.0
 _GAIN = np.float32([0.4, 0.2, 0.2, 0.12, 0.12, 0.12])
 _TINT = np.float32([0.06, 0.03, 0.03])
 _WORTH = 60
+# The light is read off every so many texels.
+_STRIDE = 3
 # Squared distance at which a texel hardly counts as skin any more: while the light is still unknown, and then.
 _LOOSE, _TIGHT, _STEPS = 36.0, 9.0, 5
 # How far the face's colours stray from its median; what share of trust remains in any other.
@@ -101,7 +103,7 @@ def _without_light(
         scale = np.float32(_LOOSE if step < 2 else _TIGHT)
         gain, tint = np.zeros((6, 6)), np.zeros((3, 3))
         right = np.zeros((3, 6))
-        for i in range(n):
+        for i in range(0, n, _STRIDE):
             if seen[i] == 0:
                 continue
             d = (rest[i, 0] / spread[i, 0]) ** 2 + (rest[i, 1] / spread[i, 1]) ** 2 + (rest[i, 2] / spread[i, 2]) ** 2
@@ -119,14 +121,14 @@ def _without_light(
                 gain[b, a] = gain[a, b]
         tint[:] = gain[:3, :3]
         for a in range(6):
-            gain[a, a] += (SPREAD[0] / _GAIN[a]) ** 2 * n / _WORTH
+            gain[a, a] += (SPREAD[0] / _GAIN[a]) ** 2 * n / (_WORTH * _STRIDE)
         for a in range(3):
-            tint[a, a] += (SPREAD[1] / _TINT[a]) ** 2 * n / _WORTH
+            tint[a, a] += (SPREAD[1] / _TINT[a]) ** 2 * n / (_WORTH * _STRIDE)
         light = np.zeros((3, 6))
         light[0] = np.linalg.solve(gain, right[0])
         light[1, :3] = np.linalg.solve(tint, np.ascontiguousarray(right[1, :3]))
         light[2, :3] = np.linalg.solve(tint, np.ascontiguousarray(right[2, :3]))
-        for i in range(n):
+        for i in range(0, n, 1 if step == _STEPS - 1 else _STRIDE):
             total = np.float32(0)
             for c in range(3):
                 lit = 0.0

@@ -31,8 +31,6 @@ class Texels:
         template = UvTemplate(model, SIZE)
         self.inside = template.inside
         corners = model.triangles[template.triangle[self.inside]]
-        known = self.inside.astype(np.float32)[..., None]
-        self._both = known[1:] * known[:-1], known[:, 1:] * known[:, :-1]
         y, x = np.nonzero(self.inside)
         # Barycentric shares: the corners' (u, v, 1) times the shares is (x, y, 1).
         edges = np.concatenate([model.uv[corners] * SIZE - 0.5, np.ones((*corners.shape, 1))], axis=2)
@@ -40,7 +38,9 @@ class Texels:
         rows = np.repeat(np.arange(len(corners)), 3)
         weights = sparse.csr_matrix((shares.ravel(), (rows, corners.ravel())), shape=(len(corners), len(model.uv)))
         self._points = (weights @ model.position).astype(np.float32).tocsr()
-        self._faces = np.sign(np.median(self._slopes(model.at_landmarks(model.mean) * np.float32([1, -1, -1]))))
+        self._slopes = [(_differences(self.inside, axis) @ self._points).tocsr() for axis in (1, 0)]
+        mean = model.at_landmarks(model.mean) * np.float32([1, -1, -1])
+        self._sign = np.sign(np.median(self._depth(mean)))
 
     def __len__(self) -> int:
         return self._points.shape[0]
@@ -65,19 +65,12 @@ class Texels:
 
     def facing(self, landmarks: np.ndarray) -> np.ndarray:
         """(N,) float32 cosine between each texel's normal and the view, for (≥468, 3) landmarks in pixels."""
-        return self._slopes(landmarks[:LANDMARKS]) * self._faces
+        return self._depth(landmarks[:LANDMARKS]) * self._sign
 
-    def _slopes(self, landmarks: np.ndarray) -> np.ndarray:
+    def _depth(self, landmarks: np.ndarray) -> np.ndarray:
         """(N,) depth of the unit normals, of one sign or the other."""
-        places = self.picture(self._points @ landmarks.astype(np.float32))
-        # Differences of neighbours; at the rim only one side of a texel is known.
-        slopes = []
-        for axis in (0, 1):
-            step = np.diff(places, axis=axis) * self._both[axis]
-            pad = ((1, 0), (0, 0), (0, 0)) if axis == 0 else ((0, 0), (1, 0), (0, 0))
-            slopes.append(np.pad(step, pad) + np.pad(step, [p[::-1] for p in pad]))
-        (ax, ay, az), (bx, by, bz) = (slope[self.inside].T for slope in slopes)
-        x, y, z = by * az - bz * ay, bz * ax - bx * az, bx * ay - by * ax
+        (ax, ay, az), (bx, by, bz) = ((slope @ landmarks.astype(np.float32)).T for slope in self._slopes)
+        x, y, z = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
         return z / np.sqrt(x * x + y * y + z * z + np.float32(1e-9))
 
     def picture(self, values: np.ndarray) -> np.ndarray:
@@ -85,3 +78,13 @@ class Texels:
         out = np.zeros((SIZE, SIZE, *values.shape[1:]), values.dtype)
         out[self.inside] = values
         return out
+
+
+def _differences(inside: np.ndarray, axis: int) -> sparse.csr_matrix:
+    """(N, N): each texel's next neighbour along an axis minus the one before, as far as they are ``inside``."""
+    number = np.cumsum(inside).reshape(inside.shape) - 1
+    low, high = (np.take(number, np.arange(s, SIZE - 1 + s), axis) for s in (0, 1))
+    both = np.take(inside, np.arange(SIZE - 1), axis) & np.take(inside, np.arange(1, SIZE), axis)
+    low, high, one = low[both], high[both], np.ones(both.sum(), np.float32)
+    rows, columns = np.r_[low, low, high, high], np.r_[high, low, high, low]
+    return sparse.csr_matrix((np.r_[one, -one, one, -one], (rows, columns)), shape=(number.max() + 1,) * 2)
