@@ -25,6 +25,7 @@ from talkedit.geometry.folds import Unfold
 from talkedit.geometry.gan import TARGETS, neutral_code
 from talkedit.geometry.glasses import GlassesHold
 from talkedit.geometry.openings import Openings, smoothstep
+from talkedit.geometry.silhouette import Silhouette
 from talkedit.geometry.skull import SkullHold
 from talkedit.geometry.transfer import shape_in_frame, transfer
 from talkedit.mouth.completion import Completion, load_completion
@@ -47,7 +48,7 @@ from talkedit.texture.refine import MeanTexture
 from talkedit.texture.uv_map import LUMINANCE, UvTemplate
 from talkedit.track import make_tracker
 from talkedit.track.hands import HandWatch
-from talkedit.track.measures import eye_distance
+from talkedit.track.measures import eye_distance, yaw_degrees
 from talkedit.track.occluders import OccluderWatch
 from talkedit.track.steady import steady
 from talkedit.track.store import TrackStore
@@ -195,6 +196,7 @@ class ClipEditor:
         self._hold_skull = SkullHold(shape, self._openings.distances)
         self._hold_glasses = GlassesHold(shape)
         self._eyeballs, self._unfold = Eyeballs(self.model), Unfold(self.model)
+        self._silhouette = Silhouette(self.model)
         self._template = UvTemplate(self.model)
         self._store = TrackStore()
         self._speakers: dict[int, Speaker] = {}
@@ -461,6 +463,7 @@ class ClipEditor:
                 "mesh": self.model.position @ landmarks[:468],
                 "eye": eye_distance(landmarks),
                 "inside": None,
+                "yaw": yaw_degrees(landmarks),
             }
             known["hidden"] = self._hidden(index, known["mesh"], known["eye"])
         self._last_frame = (index, known)
@@ -487,7 +490,7 @@ class ClipEditor:
     def _target(self, known: dict, controls: np.ndarray) -> np.ndarray:
         """(V, 3) edited mesh in the picture: the tracked mesh, and how the edit displaces it."""
         moved = known["pose"].direction_to_picture(self._displacement(known, controls))
-        change = self.model.displacement @ moved
+        change = self._silhouette(known["pose"], self.model.displacement @ moved, known["yaw"])
         if known["hidden"] is not None:
             change *= self._together(known["hidden"].free(known["mesh"]))
         target = known["mesh"] + change

@@ -1,0 +1,58 @@
+"""The outline of a turned head stays where it is.
+
+Where a face turns away from the viewer the mesh is a guess, and what it would bring into sight is background, or the
+front of the face once more. So on the far side of a turned head, the less a place faces the viewer, the less of its
+displacement is left across the outline; along the outline it moves freely, as a dropping jaw does. Which way a place
+faces is read off a rounded head instead of the mesh, whose lips and nostrils face everywhere.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from talkedit.facemodel.model import FaceModel
+from talkedit.geometry.openings import smoothstep
+from talkedit.reconstruct.pose import Pose
+
+# Head turns over which the outline comes to hold, degrees.
+TURNED = (12.0, 28.0)
+# Cosine between normal and view up to which nothing, and from which on everything is left across the outline.
+FACING = (0.15, 0.6)
+# How much of a normal, seen from the front, points to the far side: none and all of the outline holds.
+SIDEWAYS = (0.2, 0.7)
+# The rounded head's middle lies so far behind the eyes, and it is so much taller than broad, over the eye distance.
+DEPTH, TALL = 0.45, 1.5
+
+
+class Silhouette:
+    """Callable: takes out of a displacement what would move a turned head's far outline.
+
+    Args:
+        model: the face model.
+    """
+
+    def __init__(self, model: FaceModel) -> None:
+        right, left = model.at_landmarks(model.mean)[[33, 263]]
+        eye = float(np.linalg.norm(right - left))
+        middle = (right + left) / 2 - np.float32([0, 0, DEPTH * eye])
+        out = (model.mean - middle) / np.float32([1, TALL**2, 1])  # gradient of an ellipsoid
+        self._normals = out / np.linalg.norm(out, axis=1, keepdims=True)
+
+    def __call__(self, pose: Pose, change: np.ndarray, yaw: float) -> np.ndarray:
+        """(V, 3) float32 displacement with the far outline held.
+
+        Args:
+            pose: of the head.
+            change: (V, 3) displacement of the mesh, pixels of the frame, z away from the viewer.
+            yaw: of the head, degrees, positive towards the viewer's right.
+        """
+        strength = float(smoothstep(abs(yaw), *TURNED))
+        if strength == 0:
+            return change
+        normals = pose.direction_to_picture(self._normals) / np.float32(pose.scale)
+        across = normals[:, :2] / (np.linalg.norm(normals[:, :2], axis=1, keepdims=True) + np.float32(1e-6))
+        far = smoothstep(across[:, 0] * np.sign(yaw), *SIDEWAYS)
+        held = strength * far * (1 - smoothstep(-normals[:, 2], *FACING))
+        out = change.copy()
+        out[:, :2] -= (held * (change[:, :2] * across).sum(1))[:, None] * across
+        return out.astype(np.float32)
