@@ -55,7 +55,7 @@ from talkedit.track.store import TrackStore
 from talkedit.types import Frame, Track
 
 # The edit fades out between these head turns (degrees): beyond, the mesh hides half of what it must move.
-YAW_FADE = (38.0, 58.0)
+YAW_FADE = (42.0, 58.0)
 # Every so many frames one is unwrapped for the person classifier.
 LOOK_EVERY = 12
 # How far an emotion may open lips that rest closed. Only in pauses: while words are spoken, closed is closed.

@@ -15,9 +15,11 @@ from talkedit.geometry.openings import smoothstep
 from talkedit.reconstruct.pose import Pose
 
 # Head turns over which the outline comes to hold, degrees.
-TURNED = (12.0, 28.0)
+TURNED = (8.0, 36.0)
 # Cosine between normal and view up to which nothing, and from which on everything is left across the outline.
 FACING = (0.15, 0.6)
+# The same along it: what is behind the outline stays altogether.
+BEHIND = (-0.1, 0.35)
 # How much of a normal, seen from the front, points to the far side: none and all of the outline holds.
 SIDEWAYS = (0.2, 0.7)
 # The rounded head's middle lies so far behind the eyes, and it is so much taller than broad, over the eye distance.
@@ -52,7 +54,7 @@ class Silhouette:
         normals = pose.direction_to_picture(self._normals) / np.float32(pose.scale)
         across = normals[:, :2] / (np.linalg.norm(normals[:, :2], axis=1, keepdims=True) + np.float32(1e-6))
         far = smoothstep(across[:, 0] * np.sign(yaw), *SIDEWAYS)
-        held = strength * far * (1 - smoothstep(-normals[:, 2], *FACING))
+        held, behind = (strength * far * (1 - smoothstep(-normals[:, 2], *limits)) for limits in (FACING, BEHIND))
         out = change.copy()
         out[:, :2] -= (held * (change[:, :2] * across).sum(1))[:, None] * across
-        return out.astype(np.float32)
+        return (out * (1 - behind)[:, None]).astype(np.float32)
