@@ -29,6 +29,8 @@ REDDER, BRIGHTER = (0.65, 0.9), (0.4, 0.65)  # redness and brightness that look 
 BENT = (0.02, 0.04)  # how far from a straight line rows end, over the eye distance
 FEATHER = 0.008  # softness of what is cut out, over the eye distance
 GOES_ON = 0.03  # how far the inside is continued under the lips, about, over the eye distance
+# Over which shares of the inside around it that fades, and darkens to what share of its brightness.
+FADES, DARKENS, UNLIT = (0.02, 0.25), (0.1, 0.6), 0.2
 GAIN = (0.6, 1.1)  # how far remembered teeth are made darker or lighter
 SHADOW = (0.45, 0.8)  # own pixels this much darker than remembered teeth are the lips' shadow on them
 TOOTH = 0.02  # brightness of teeth is compared over such a width, over the eye distance
@@ -219,8 +221,8 @@ def _continued(rgb: np.ndarray, seen: np.ndarray, eye: float) -> np.ndarray:
     """
     small = cv2.resize(_premultiplied(rgb, seen), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     small = cv2.GaussianBlur(small, (0, 0), max(0.5 * GOES_ON * eye, 0.5))
-    share = smoothstep(small[..., 3:], 0.02, 0.25).astype(np.float32)
-    small[..., :3] *= share * (0.5 + 0.5 * share) / np.maximum(small[..., 3:], 1e-3)
+    share, bright = (smoothstep(small[..., 3:], *over).astype(np.float32) for over in (FADES, DARKENS))
+    small[..., :3] *= share * (UNLIT + (1 - UNLIT) * bright) / np.maximum(small[..., 3:], 1e-3)
     small[..., 3:] = share
     return cv2.resize(small, seen.shape[::-1], interpolation=cv2.INTER_LINEAR) * (1 - seen)[..., None]
 

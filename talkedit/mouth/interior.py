@@ -11,7 +11,7 @@ import cv2
 import numba
 import numpy as np
 
-from talkedit.composite.warp import Warp
+from talkedit.composite.warp import Warp, around
 from talkedit.geometry.openings import smoothstep
 from talkedit.mouth.alignment import polygon
 from talkedit.mouth.inside import Inside
@@ -67,6 +67,8 @@ def fill_mouth(
     if not hole.any():
         return
 
+    edge = max(inside.blur, shows * SEAM + (1 - shows) * LIP_EDGE * eye)
+    alpha = np.minimum(np.float32(1 + shows) * cv2.GaussianBlur(hole, (0, 0), edge), 1)
     # Lips and teeth shade the cavity: darkest under the upper row, lighter where the tongue lies.
     x, y = np.arange(shape[1], dtype=np.float32)[None], np.arange(shape[0], dtype=np.float32)[:, None]
     mouth = inside.cavity * (0.55 + 0.45 * smoothstep(depth(x, y, loop), 0.1, 0.8)).astype(np.float32)[..., None]
@@ -78,8 +80,12 @@ def fill_mouth(
         if row is not None:
             lip_moves = (_WEIGHTS * moved[lip]).sum(0)
             move = jaws[k] + RIDES * (lip_moves - jaws[k])
-            colours, teeth = row.colours(corner - move, shape), row.where(corner - move, shape)
-            teeth *= opened * np.float32(inside.trust[k])
+            teeth = row.where(corner - move, shape) * (alpha > 0) * (opened * np.float32(inside.trust[k]))
+            colours = np.zeros((*shape, 3), np.uint8)
+            there = around(teeth > 0)
+            if there is not None:
+                first = corner - move + [there[1].start, there[0].start]
+                colours[there] = row.colours(first, teeth[there].shape)
             own, dx, dy = _shifted(inside.own[k], inside.corner + move - corner)
             _lay(mouth, own, inside.beyond, share, dx, dy, colours, teeth, np.float32(inside.gains[k]))
         elif shows > 0:
@@ -92,8 +98,6 @@ def fill_mouth(
             both = own + beyond * (1 - own[..., 3:])
             mouth *= 1 - both[..., 3:]
             mouth += both[..., :3]
-    edge = max(inside.blur, shows * SEAM + (1 - shows) * LIP_EDGE * eye)
-    alpha = np.minimum(np.float32(1 + shows) * cv2.GaussianBlur(hole, (0, 0), edge), 1)
     if shows > 0:
         near, back_x, back_y = beside_lips(loop, moved, alpha, max(RIM * eye, 4 * edge + 2))
         back_x, back_y = back_x + np.float32(x0), back_y + np.float32(y0)
