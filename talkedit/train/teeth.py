@@ -1,8 +1,8 @@
 """``talkedit train teeth``: the network that fills in what a mouth hides (paper 3.3).
 
 Real open mouths have their inside hidden and restored: an L1 loss over several scales and on gradients, then also a
-discriminator (hinge loss) with feature matching. Most of the crowd's pictures are grey, so they teach luminance only,
-and the discriminator sees luminance of all. What a run knows is its step: draws follow from (seed, step).
+discriminator (logistic loss, R1) with feature matching. Most of the crowd's pictures are grey, so they teach luminance
+only, and the discriminator sees luminance of all. What a run knows is its step: draws follow from (seed, step).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import copy
 import json
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +25,18 @@ from talkedit.data.collection import Collection
 from talkedit.device import choose_device
 from talkedit.mouth.alignment import HEIGHT, WIDTH, hidden
 from talkedit.mouth.completion import Completion, save_completion
-from talkedit.texture.stylegan import follow_average
+from talkedit.texture.stylegan import Conv, activate, follow_average, r1_penalty
 from talkedit.texture.uv_map import LUMINANCE
 from talkedit.train.faces import split
 from talkedit.train.manifest import update_manifest
 from talkedit.train.mouths import Mouths, load_mouths
 from talkedit.train.run import TrainingRun, add_run_arguments, finish_run
 from talkedit.train.settings import read_settings
+
+# Steps of the discriminator from one R1 penalty to the next.
+LAZY = 8
+# How much faster it learns than the generator.
+AHEAD = 3.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,7 @@ class Config:
         restored: weight of the distance from the real mouth, once the discriminator has.
         adversary: weight of its loss.
         matching: weight of feature matching.
+        r1: weight of the penalty on the discriminator's gradient.
         keep: of the moving average of the weights, which is what is used afterwards.
         leave_out: keep the people of ``held_out_people`` out of the training.
         save_every: steps between snapshots.
@@ -65,6 +72,7 @@ class Config:
     restored: float = 1.0
     adversary: float = 0.3
     matching: float = 8.0
+    r1: float = 1.0
     keep: float = 0.99
     leave_out: bool = True
     save_every: int = 100
@@ -84,18 +92,16 @@ class Discriminator(nn.Module):
 
     def __init__(self, channels: tuple[int, ...] = (32, 64, 96)) -> None:
         super().__init__()
-        layers, inputs = [], 2
-        for outputs in channels:
-            layers.append(nn.utils.parametrizations.spectral_norm(nn.Conv2d(inputs, outputs, 4, 2, 1)))
-            inputs = outputs
-        self.layers = nn.ModuleList(layers)
-        self.last = nn.utils.parametrizations.spectral_norm(nn.Conv2d(inputs, 1, 3, 1, 1))
+        self.layers = nn.ModuleList(Conv(*pair, stride=2) for pair in pairwise((3, *channels)))
+        self.last = Conv(channels[-1], 1)
 
     def forward(self, grey: Tensor, mask: Tensor) -> tuple[Tensor, list[Tensor]]:
         """(B, 1, h, w) luminance and mask to (B, 1, h/8, w/8) scores and the features of each layer."""
-        x, features = torch.cat([grey * 2 - 1, mask], 1), []
+        # Lines between teeth are faint beside lips and cavity.
+        fine = 4 * (grey - functional.avg_pool2d(grey, 5, 1, 2, count_include_pad=False))
+        x, features = torch.cat([grey * 2 - 1, fine, mask], 1), []
         for layer in self.layers:
-            x = functional.leaky_relu(layer(x), 0.2)
+            x = activate(layer(x))
             features.append(x)
         return self.last(x), features
 
@@ -206,8 +212,8 @@ class Run(TrainingRun):
     def one_step(self) -> dict[str, float]:
         config = self.config
         rng = np.random.default_rng([config.seed, self.step])
-        for optimiser in self.optimisers:
-            optimiser.param_groups[0]["lr"] = config.rate * min(1.0, 2.02 - 2 * self.step / config.steps)
+        for optimiser, ahead in zip(self.optimisers, (1.0, AHEAD), strict=True):
+            optimiser.param_groups[0]["lr"] = ahead * config.rate * min(1.0, 2.02 - 2 * self.step / config.steps)
         batch = draw_batch(self.mouths, self.masks, self._rows(rng), rng, self.device)
         made = self.generator(batch.images, batch.mask)
         loss = masked_loss(made, batch)
@@ -216,11 +222,18 @@ class Run(TrainingRun):
             real, fake = luminance(batch.images), luminance(made)
             scores, features = self.discriminator(real, batch.mask)
             wrong, _ = self.discriminator(fake.detach(), batch.mask)
-            terms["judge"] = functional.relu(1 - scores).mean() + functional.relu(1 + wrong).mean()
-            self.descend(1, terms["judge"], self.discriminator)
+            # Only where something was hidden is there anything to tell.
+            share = functional.avg_pool2d(batch.mask, batch.mask.shape[-1] // scores.shape[-1])
+            share = share / share.sum()
+            terms["judge"] = (share * (functional.softplus(-scores) + functional.softplus(wrong))).sum()
+            judged = terms["judge"]
+            if self.step % LAZY == 0:
+                terms["r1"] = r1_penalty(lambda x: len(x) * share * self.discriminator(x, batch.mask)[0], real)
+                judged = judged + LAZY * config.r1 / 2 * terms["r1"]
+            self.descend(1, judged, self.discriminator)
             features = [f.detach() for f in features]
             scores, seen = self.discriminator(fake, batch.mask)
-            terms["fooled"] = -scores.mean()
+            terms["fooled"] = (share * functional.softplus(-scores)).sum()
             terms["matching"] = sum((a - b).abs().mean() for a, b in zip(seen, features, strict=True))
             loss = config.restored * loss + config.adversary * terms["fooled"] + config.matching * terms["matching"]
         self.descend(0, loss, self.generator)
