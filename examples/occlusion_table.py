@@ -43,7 +43,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--emotions", default="happy,surprised,angry")
+    parser.add_argument("--bare", action="store_true", help="whole clips as they are: frames on which a thing is found")
     args = parser.parse_args()
+    if args.bare:
+        for path in args.clips:
+            print(path.stem, "|", _found_on_bare(path), flush=True)
+        return
     texels = Texels(load_face_model("open"))
     print("clip | thing | frames | found | overlap | false | pixels kept | without the mask")
     for path in args.clips:
@@ -53,6 +58,15 @@ def main() -> None:
             for seed in args.seeds:
                 thing = Occluder(kind, face, len(frames) // 4, 3 * len(frames) // 4, seed)
                 print(path.stem, "|", kind, "|", _measure(frames, thing, texels, args.emotions.split(",")), flush=True)
+
+
+def _found_on_bare(path: Path) -> str:
+    clip, count = ClipEditor(EditOptions(), StageClock()), 0
+    for frame in read_frames(path):
+        clip.observe(frame)
+        count += 1
+    clip.solve()
+    return f"{sum(clip._occluders.at(i) is not None for i in range(count))} of {count}"
 
 
 def _tracked(frames: list[Frame]) -> Iterator[tuple[ClipEditor, np.ndarray]]:

@@ -12,7 +12,7 @@ from talkedit.editor import Speaker
 from talkedit.facemodel.load import load_face_model
 from talkedit.facemodel.model import FaceModel
 from talkedit.reconstruct.fit import Fitter
-from talkedit.track.occluders import OccluderWatch
+from talkedit.track.occluders import LOST, OccluderWatch, _lasting
 from talkedit.track.skin import ShotSkin
 from talkedit.track.texels import SIZE, Texels
 from talkedit.track.topology import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
@@ -150,6 +150,15 @@ def test_what_comes_and_goes_is_found(model: FaceModel, texels: Texels, kind: st
         one = mask[texels.inside] & seen
         assert (one & true).sum() / (one | (true & seen)).sum() > overlap, i
     assert all(watch.at(i) is None for i in (*range(8), *range(33, FRAMES)))
+
+
+def test_a_thing_lost_for_moments_is_there_all_the_while() -> None:
+    one, other = np.eye(2, dtype=bool), ~np.eye(2, dtype=bool)
+    frames = np.arange(60)
+    masks = _lasting({5: one, 6: one, 5 + LOST: other, 40: one}, frames)
+    assert sorted(masks) == [*range(5, 6 + LOST), 40]
+    np.testing.assert_array_equal(masks[8], one)
+    np.testing.assert_array_equal(masks[4 + LOST], other)
 
 
 def test_a_short_shot_shows_nothing(model: FaceModel) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -36,8 +37,8 @@ HIGH, SURE, LIKELY = 2.8, 60.0, 15.0
 LOW = 2.2
 # What covers more of the face than this is no thing but a light that the model of it does not know.
 LARGEST = 0.65
-# Frames a thing is there at least.
-SHORTEST = 4
+# Frames a thing is there at least, and for which it may be lost in between: it must not hold and free a mouth in turn.
+SHORTEST, LOST = 4, 10
 
 
 class OccluderWatch:
@@ -102,10 +103,8 @@ class OccluderWatch:
             if i not in found and (mask := self._look(i, None)) is not None:
                 found[i] = mask
                 self._follow(i, frames, found)
-        for i, mask in found.items():
-            run = [k for k in range(i - SHORTEST, i + SHORTEST + 1) if k in found]
-            if len(run) >= SHORTEST:
-                self._found[int(i)] = np.packbits(mask)
+        found = {i: m for i, m in found.items() if sum(abs(k - i) <= SHORTEST for k in found) >= SHORTEST}
+        self._found |= {int(i): np.packbits(mask) for i, mask in _lasting(found, frames).items()}
         return {k for k, i in enumerate(frames, 1) if i in self._found}
 
     def at(self, index: int) -> np.ndarray | None:
@@ -163,6 +162,16 @@ class OccluderWatch:
         if mask.sum() > LARGEST * visible.sum():
             return None
         return _continued(mask, firm)
+
+
+def _lasting(found: dict[int, np.ndarray], frames: np.ndarray) -> dict[int, np.ndarray]:
+    """Masks by frame, short gaps between two of them filled with the nearer one."""
+    out, shown = dict(found), sorted(found)
+    for before, after in pairwise(shown):
+        if 1 < after - before <= LOST + 1:
+            gap = frames[(frames > before) & (frames < after)]
+            out |= {i: found[before if i - before <= after - i else after] for i in gap}
+    return out
 
 
 def _grown(seeds: np.ndarray, allowed: np.ndarray) -> np.ndarray:
