@@ -52,7 +52,7 @@ def main() -> None:
 def _beyond(landmarks: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """(H, W) bool: the strip beyond the far half of the face's outline."""
     face = np.zeros(shape[:2], np.uint8)
-    cv2.fillPoly(face, [np.round(cv2.convexHull(landmarks[:468, :2])).astype(np.int32)], 1)
+    cv2.fillPoly(face, [np.round(cv2.convexHull(landmarks[:468, :2].copy())).astype(np.int32)], 1)
     side = 2 * round(0.1 * eye_distance(landmarks)) + 1
     strip = cv2.dilate(face, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))) > face
     far = np.sign(yaw_degrees(landmarks))
