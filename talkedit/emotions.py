@@ -229,7 +229,10 @@ class Timeline:
 
     def controls(self, t_seconds: float) -> np.ndarray:
         """All ``CONTROLS`` at a time: (25,) float32."""
-        values = [np.interp(t_seconds, self.times, column) for column in self._all().T]
+        points = self._all().astype(np.float64)
+        if len(points) == 1:  # nothing to interpolate, for most edits, many times a frame
+            return (points[0] * self._gain(t_seconds)).astype(np.float32)
+        values = [np.interp(t_seconds, self.times, column) for column in points.T]
         return (np.array(values) * self._gain(t_seconds)).astype(np.float32)
 
     def _gain(self, t: float) -> float:

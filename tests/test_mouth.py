@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from talkedit import resources
-from talkedit.composite.warp import build_warp, sample
+from talkedit.composite.warp import Warp, build_warp, sample
 from talkedit.editor import Editor
 from talkedit.errors import InputError
 from talkedit.facemodel.load import load_face_model
@@ -352,6 +352,21 @@ def test_teeth_move_as_one_piece_while_the_lip_slides_over_them(lift):
     # What the lip bares above the own teeth is teeth, not the dark or the lip left behind.
     bared = picture[y0 - 7 : y0 + 4, x0 + 4 : x1 - 4].astype(float)
     assert np.median(bared.mean(2)) > 150
+
+
+@pytest.mark.parametrize("middle", [(0, 240), (440, 240), (220, 0), (220, 480), (900, 900)])
+def test_mouths_at_and_beyond_the_border_of_the_frame_are_painted_as_far_as_they_are_in_it(middle):
+    frame, inside, (_, target), warp = opened(-4.0, 6.0)
+    away = np.array(middle) - inside.loop.mean(0)
+    loop = target[model().mouth_loop, :2] + away
+    rows = tuple(row and row.moved(away) for row in inside.rows)
+    there = look_inside(frame, inside.loop + away, 90.0, 0.55, rows, Registration())
+    whole = Warp(0, 0, warp.source, warp.uv, np.full(frame.shape[:2], -1, np.int32))
+    picture = frame.copy()
+    fill_mouth(picture, frame, whole, there, loop, np.zeros((2, 2)))
+    changed = np.argwhere((picture != frame).any(2))
+    assert len(changed) == 0 or (np.abs(changed[:, ::-1] - loop.mean(0)) < 80).all()
+    assert len(changed) > 0 or middle == (900, 900)
 
 
 def test_lips_that_were_closed_open_onto_remembered_teeth():
