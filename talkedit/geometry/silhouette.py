@@ -51,10 +51,14 @@ class Silhouette:
         strength = float(smoothstep(abs(yaw), *TURNED))
         if strength == 0:
             return change
-        normals = pose.direction_to_picture(self._normals) / np.float32(pose.scale)
+        turned = np.ascontiguousarray(pose.direction_to_picture(self._normals).T) / np.float32(pose.scale)
+        sideways = np.sign(yaw) * turned[0]
+        rows = np.flatnonzero((-turned[2] < FACING[1]) & (sideways > 0))
+        normals, out = turned[:, rows].T, change.astype(np.float32)
         across = normals[:, :2] / (np.linalg.norm(normals[:, :2], axis=1, keepdims=True) + np.float32(1e-6))
         far = smoothstep(across[:, 0] * np.sign(yaw), *SIDEWAYS)
         held, behind = (strength * far * (1 - smoothstep(-normals[:, 2], *limits)) for limits in (FACING, BEHIND))
-        out = change.copy()
-        out[:, :2] -= (held * (change[:, :2] * across).sum(1))[:, None] * across
-        return (out * (1 - behind)[:, None]).astype(np.float32)
+        part = out[rows]
+        part[:, :2] -= (held * (part[:, :2] * across).sum(1))[:, None] * across
+        out[rows] = part * (1 - behind)[:, None]
+        return out
