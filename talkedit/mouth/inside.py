@@ -30,7 +30,7 @@ BENT = (0.02, 0.04)  # how far from a straight line rows end, over the eye dista
 FEATHER = 0.008  # softness of what is cut out, over the eye distance
 GOES_ON = 0.03  # how far the inside is continued under the lips, about, over the eye distance
 # Over which shares of the inside around it that fades, and darkens to what share of its brightness.
-FADES, DARKENS, UNLIT = (0.02, 0.25), (0.1, 0.6), 0.2
+FADES, DARKENS, UNLIT = (0.02, 0.25), (0.05, 0.35), 0.2
 GAIN = (0.6, 1.1)  # how far remembered teeth are made darker or lighter
 SHADOW = (0.45, 0.8)  # own pixels this much darker than remembered teeth are the lips' shadow on them
 TOOTH = 0.02  # brightness of teeth is compared over such a width, over the eye distance

@@ -28,7 +28,8 @@ _FEWEST = 12  # pixels that a frame must show, and a row must have, to be compar
 _SURE = (0.25, 0.55)  # correlation of rows that were hardly, and surely, found
 
 _AGREE = (0.2, 0.6)  # share of a row's places that look like teeth, over which it is believed
-_LEARNS, _TELLS = 0.6, 0.001  # how fast that is learned, and from what area, in squared eye distances, on
+# How fast doubt is learned (teeth in sight end it at once), and from what area, in squared eye distances, on.
+_LEARNS, _TELLS = 0.6, 0.001
 
 
 def find(
@@ -134,7 +135,7 @@ class Registration:
         """
         area = float(overlap.sum())
         agree = smoothstep(float((overlap * like_teeth).sum()) / max(area, 1e-6), *_AGREE)
-        share = _LEARNS * area / (area + _TELLS * eye**2)
         trust = self.trust.copy()
+        share = (_LEARNS if agree < trust[which] else 1.0) * area / (area + _TELLS * eye**2)
         trust[which] += share * (agree - trust[which])
         self.trust = trust
