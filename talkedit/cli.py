@@ -121,8 +121,8 @@ def _editing(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--start", type=float, metavar="S", help="edit from this second on")
     group.add_argument("--end", type=float, metavar="S", help="edit up to this second")
     group.add_argument("--only", choices=PARTS, help="leave out the other part of the edit")
-    group.add_argument("--geometry", choices=GEOMETRIES, default="linear", help="what moves the face: learned "
-                       "directions (default) or the GAN")  # fmt: skip
+    group.add_argument("--geometry", choices=GEOMETRIES, help="what moves the face: the GAN (default with "
+                       "the open face model) or learned directions (default with any other)")  # fmt: skip
     group.add_argument("--texture", choices=TEXTURES, default="linear", help="what changes the skin: learned ratio "
                        "maps (default) or the texture GAN")  # fmt: skip
     group.add_argument("--refine", nargs="?", type=int, const=REFINE, default=0, metavar="STEPS", help="fit the "

@@ -501,7 +501,8 @@ class ClipEditor:
         """(468, 3) B_exp (β′ − β) and action units, model units, with lips and lids held to the source."""
         speaker, points = known["speaker"], known["points"]
         code, units = controls[: len(EMOTIONS)], controls[len(TARGETS) :]
-        editor = self._gan.of(speaker.neutral) if self.options.geometry == "gan" else self.editors.geometry
+        linear = self._gan is None or self.options.geometry == "linear"
+        editor = self.editors.geometry if linear else self._gan.of(speaker.neutral)
         delta = self._moved(editor, speaker.fitter.identity, known["expression"], code, speaker.people)
         if controls[len(EMOTIONS)] > 0:
             delta = delta + self._calmed(speaker, points, controls[len(EMOTIONS)])

@@ -24,7 +24,8 @@ class EditOptions:
     Attributes:
         face: ``"largest"`` or the index of a face.
         only: None, ``"geometry"`` or ``"texture"``: leave the other part out.
-        geometry: ``"linear"`` directions or the ``"gan"`` move the expression.
+        geometry: ``"linear"`` directions or the ``"gan"`` move the expression; None = the GAN where it knows the face
+            model.
         texture: ``"linear"`` luminance-ratio maps or the ``"tgan"`` change the skin.
         refine: steps that bring the texture GAN's code closer to the speaker, 0 = the encoder's code as it is.
         smooth: smooth the edit over time (Eqs. 17-19).
@@ -44,7 +45,7 @@ class EditOptions:
 
     face: str | int = "largest"
     only: str | None = None
-    geometry: str = "linear"
+    geometry: str | None = None
     texture: str = "linear"
     refine: int = 0
     smooth: bool = True
@@ -66,7 +67,7 @@ class EditOptions:
             raise InputError(f"only must be one of {', '.join(PARTS)}, not '{self.only}'")
         if self.reconstruction not in RECONSTRUCTIONS:
             raise InputError(f"reconstruction must be one of {', '.join(RECONSTRUCTIONS)}, not '{self.reconstruction}'")
-        if self.geometry not in GEOMETRIES:
+        if self.geometry is not None and self.geometry not in GEOMETRIES:
             raise InputError(f"geometry must be one of {', '.join(GEOMETRIES)}, not '{self.geometry}'")
         if self.texture not in TEXTURES:
             raise InputError(f"texture must be one of {', '.join(TEXTURES)}, not '{self.texture}'")

@@ -57,7 +57,7 @@ def edit_video(
     end: float | None = None,
     face: str | int = "largest",
     only: str | None = None,
-    geometry: str = "linear",
+    geometry: str | None = None,
     texture: str = "linear",
     refine: int = 0,
     smooth: bool = True,

@@ -335,7 +335,7 @@ def test_training_learns_continues_and_repeats(toy, model, tmp_path):
 
 def test_shipped_moves_go_as_much_further_as_stated(toy, model, tmp_path):
     run = Run(Config(steps=1, width=16), model, replace(toy, reach=np.full(8, 1.7, np.float32)), tmp_path)
-    reach = editor(run, run.draw._codes).reach
+    reach = editor(run, run.draw._codes, model).reach
     expected = [1.7 * FURTHER[name] for name in EMOTIONS]
     np.testing.assert_allclose(reach[:7], expected, rtol=1e-4)  # untrained, G is the directions themselves
     assert reach[7] == REACH

@@ -1,19 +1,29 @@
-"""The skull stays: temples and the bridge of the nose take no part in any expression."""
+"""Bone and cartilage stay: temples, nose and jaw take no part in an expression of their own.
+
+What a fit of whole faces leaves there is the tracker's depth and pose: its mesh gets longer with raised brows and
+shorter with lowered ones, nose and jaw included. The jaw's own movement comes with the opening of the lips, see
+`talkedit.geometry.openings`.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
+from talkedit.track.topology import FACE_OVAL
+
 # Temples, the forehead's edge, the bridge of the nose.
 RIGID = np.array([127, 356, 162, 389, 21, 251, 168, 6, 197, 195])
-# How far around these points the skin is held, over the outer-eye distance.
-REACH = 0.05
+# Ridge and tip of the nose; its wings, which some emotions lift; the jaw's outline from ear to ear.
+_TIP = np.array([1, 2, 3, 4, 5, 45, 51, 248, 275, 281])
+_WINGS = np.array([48, 64, 97, 98, 115, 220, 278, 294, 326, 327, 344, 440])
+_JAW = FACE_OVAL[8:29]
+# (points, share of their movement that is left, reach): how far around them the skin is held, over the outer-eye
+# distance.
+_HOLDS = ((RIGID, 0.0, 0.05), (_TIP, 0.2, 0.05), (_WINGS, 0.6, 0.05), (_JAW, 0.4, 0.09))
 
 
 class SkullHold:
-    """Takes the movement out of the landmarks on bone.
-
-    What a fit of whole faces leaves there is the tracker's depth and pose, not the expression.
+    """Takes the movement out of the landmarks on bone and cartilage.
 
     Args:
         mean: (468, 3) mean landmarks in model units.
@@ -22,9 +32,12 @@ class SkullHold:
 
     def __init__(self, mean: np.ndarray, distances: np.ndarray) -> None:
         eye = float(np.linalg.norm(mean[33] - mean[263]))
-        nearest = distances[RIGID].min(0) / eye
-        self._free = (1 - np.exp(-0.5 * (nearest / REACH) ** 2)).astype(np.float32)[:, None]
+        free = np.ones(len(mean))
+        for points, left, reach in _HOLDS:
+            near = np.exp(-0.5 * (distances[points].min(0) / (reach * eye)) ** 2)
+            free *= 1 - (1 - left) * near
+        self._free = free.astype(np.float32)[:, None]
 
     def __call__(self, delta: np.ndarray) -> np.ndarray:
-        """(468, 3) landmark displacements without the movement of the skull."""
+        """(468, 3) landmark displacements without the movement of bone and cartilage."""
         return delta * self._free

@@ -63,19 +63,19 @@ class Config:
 
     seed: int = 0
     width: int = 1
-    steps: int = 900
+    steps: int = 6000
     batch: int = 8
     rate: float = 2e-3
-    grey: float = 0.2
+    grey: float = 0.25
     sharpest: float = 0.4
-    warm_up: int = 400
-    restored: float = 1.0
-    adversary: float = 0.3
-    matching: float = 8.0
+    warm_up: int = 2500
+    restored: float = 0.5
+    adversary: float = 1.0
+    matching: float = 4.0
     r1: float = 1.0
-    keep: float = 0.99
+    keep: float = 0.995
     leave_out: bool = True
-    save_every: int = 100
+    save_every: int = 250
 
 
 @dataclass(frozen=True)
