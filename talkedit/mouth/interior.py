@@ -28,6 +28,9 @@ LIP_MIDDLE = 0.5  # share of a lip, about, that counts as its middle
 RIDES = 0.75
 WIDENING = 0.5  # how much of a mouth's widening its inside takes part in where it shows no teeth
 LIP_HOLD = 0.05  # so near to a lip, about, that moves just as the lip does, over the eye distance
+MARGIN = 3.0  # pixels; the mesh is finer than the loop, so that its hole reaches beyond it in places
+WIDER = 0.6  # share of a mouth's widening that its rows of teeth take part in, or the corners would be all dark
+PINHOLE, TOUCHED = 0.8, 3.0  # sigma, pixels, that closes such holes; so many times the share of lips near by counts
 STILL = 0.25  # pixels; lips that move less leave the source's own pixels right
 # Whole lips with both corners, from the same corner on.
 _LIPS = (np.arange(0, 11), np.r_[0, np.arange(19, 9, -1)])
@@ -63,7 +66,7 @@ def fill_mouth(
     hole = (warp.hit[rect] < 0).astype(np.float32)
     corner, shape = np.array([x0, y0]), hole.shape
     loop = target - corner.astype(np.float32)
-    hole *= polygon(loop, shape, grow=1.0)
+    hole *= polygon(loop, shape, grow=MARGIN)
     if not hole.any():
         return
 
@@ -99,6 +102,7 @@ def fill_mouth(
             mouth *= 1 - both[..., 3:]
             mouth += both[..., :3]
     if shows > 0:
+        mouth = _widened(mouth, source, loop)
         near, back_x, back_y = beside_lips(loop, moved, alpha, max(RIM * eye, 4 * edge + 2))
         back_x, back_y = back_x + np.float32(x0), back_y + np.float32(y0)
         lips = cv2.remap(frame, back_x, back_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
@@ -106,6 +110,26 @@ def fill_mouth(
         mouth += (lips - mouth) * share[..., None]
     lips = _close(picture[rect], hole, 2 * edge)
     picture[rect] = np.clip(lips + (mouth - lips) * alpha[..., None] + 0.5, 0, 255).astype(np.uint8)
+
+
+def _widened(mouth: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(h, w, 3) the mouth's inside, stretched along the lips about their middle.
+
+    Args:
+        mouth: (h, w, 3) float32.
+        source, target: (20, 2) inner lips before the edit, and after it in ``mouth``; pixels.
+    """
+    before, after = (loop[_LIPS[0][-1]] - loop[_LIPS[0][0]] for loop in (source, target))
+    wide = float(np.linalg.norm(after))
+    stretch = 1 + WIDER * (wide / max(float(np.linalg.norm(before)), 1.0) - 1)
+    if stretch < 1.01:  # teeth are not pressed together: narrower lips cover them
+        return mouth
+    axis = after / wide
+    back = np.eye(2) + (1 / stretch - 1) * np.outer(axis, axis)
+    middle = target.mean(0)
+    place = np.c_[back, middle - back @ middle]
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(mouth, place, mouth.shape[1::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
 
 
 def _bent(
@@ -196,7 +220,11 @@ def _close(area: np.ndarray, hole: np.ndarray, sigma: float) -> np.ndarray:
 
     Left there, it would show as a bright line along the lips wherever the mouth's edge is soft.
     """
-    lips = 1 - hole
-    near = cv2.GaussianBlur(lips, (0, 0), sigma)[..., None]
-    spread = cv2.GaussianBlur(area * lips[..., None], (0, 0), sigma) / np.maximum(near, 1e-3)
-    return area + (spread - area) * hole[..., None]
+    lips = (1 - hole)[..., None]
+    out, known = area * lips, lips
+    for width in (PINHOLE, sigma):  # single pixels between closed lips are filled with what touches them
+        near = cv2.GaussianBlur(known, (0, 0), width)[..., None]
+        spread = cv2.GaussianBlur(out, (0, 0), width) / np.maximum(near, 1e-3)
+        found = np.minimum(TOUCHED * near, 1) * (1 - known)
+        out, known = out + spread * found, known + found
+    return out + area * (1 - known)
