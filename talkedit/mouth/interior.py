@@ -29,7 +29,9 @@ RIDES = 0.75
 WIDENING = 0.5  # how much of a mouth's widening its inside takes part in where it shows no teeth
 LIP_HOLD = 0.05  # so near to a lip, about, that moves just as the lip does, over the eye distance
 MARGIN = 3.0  # pixels; the mesh is finer than the loop, so that its hole reaches beyond it in places
-WIDER = 0.6  # share of a mouth's widening that its rows of teeth take part in, or the corners would be all dark
+# Share of a mouth's widening that its rows of teeth take part in, or the corners would be all dark; and the width at
+# rest, in eye distances, that it is measured on: not the present one, or teeth would breathe as the mouth speaks.
+WIDER, WIDTH = 0.5, 0.6
 PINHOLE, TOUCHED = 0.8, 3.0  # sigma, pixels, that closes such holes; so many times the share of lips near by counts
 STILL = 0.25  # pixels; lips that move less leave the source's own pixels right
 # Whole lips with both corners, from the same corner on.
@@ -102,7 +104,7 @@ def fill_mouth(
             mouth *= 1 - both[..., 3:]
             mouth += both[..., :3]
     if shows > 0:
-        mouth = _widened(mouth, source, loop)
+        mouth = _widened(mouth, source, loop, WIDTH * eye)
         near, back_x, back_y = beside_lips(loop, moved, alpha, max(RIM * eye, 4 * edge + 2))
         back_x, back_y = back_x + np.float32(x0), back_y + np.float32(y0)
         lips = cv2.remap(frame, back_x, back_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
@@ -112,16 +114,17 @@ def fill_mouth(
     picture[rect] = np.clip(lips + (mouth - lips) * alpha[..., None] + 0.5, 0, 255).astype(np.uint8)
 
 
-def _widened(mouth: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndarray:
+def _widened(mouth: np.ndarray, source: np.ndarray, target: np.ndarray, width: float) -> np.ndarray:
     """(h, w, 3) the mouth's inside, stretched along the lips about their middle.
 
     Args:
         mouth: (h, w, 3) float32.
         source, target: (20, 2) inner lips before the edit, and after it in ``mouth``; pixels.
+        width: of a mouth at rest, pixels.
     """
     before, after = (loop[_LIPS[0][-1]] - loop[_LIPS[0][0]] for loop in (source, target))
     wide = float(np.linalg.norm(after))
-    stretch = 1 + WIDER * (wide / max(float(np.linalg.norm(before)), 1.0) - 1)
+    stretch = 1 + WIDER * (wide - float(np.linalg.norm(before))) / width
     if stretch < 1.01:  # teeth are not pressed together: narrower lips cover them
         return mouth
     axis = after / wide
