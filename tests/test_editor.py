@@ -112,6 +112,13 @@ def test_timelines_on_one_frame_do_not_disturb_each_other(frames: list[Frame], c
         assert (a != b).any()
 
 
+def test_the_gan_moves_the_open_face_model_unless_told_otherwise(frames: list[Frame], clip: ClipEditor) -> None:
+    frame = frames[MIDDLE]
+    by_gan, by_directions = (learn(frames, geometry=g).edit(frame, STRONG) for g in ("gan", "linear"))
+    np.testing.assert_array_equal(clip.edit(frame, STRONG), by_gan)
+    assert (by_gan != by_directions).any()
+
+
 def test_only_one_part(frames: list[Frame], clip: ClipEditor) -> None:
     frame = frames[MIDDLE]
     full = clip.edit(frame, STRONG)

@@ -420,6 +420,15 @@ def test_shipped_displacement_grows_with_intensity_and_spares_the_skull(model, s
     assert np.linalg.norm(held, axis=1).mean() > 0.75 * sizes[-1]
 
 
+def test_cartilage_and_jaw_move_less_than_skin_and_the_rest_is_left_alone(model):
+    mean = model.at_landmarks(model.mean)
+    left = SkullHold(mean, Openings(mean).distances)(np.ones((468, 3), np.float32))[:, 0]
+    assert left[RIGID].max() == 0
+    assert left[[1, 4]].max() <= 0.2 and left[[1, 4]].min() > 0  # the nose's tip
+    assert left[[98, 327]].max() <= 0.6 and left[[152, 172, 397]].max() <= 0.4 + 1e-6  # its wings, the jaw
+    assert left[[61, 291, 66, 296]].min() > 0.95  # corners of the lips, brows
+
+
 def test_shipped_neutral_takes_a_smile_out(speaker):
     edit, identity, _ = speaker
     smile = load_linear(resources.find("checkpoints", "linear_editor.safetensors")).geometry.directions.mean(0)[0]

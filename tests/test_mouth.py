@@ -18,7 +18,7 @@ from talkedit.facemodel.load import load_face_model
 from talkedit.mouth.alignment import HEIGHT, WIDTH, align, cut, from_crop, hidden, to_crop
 from talkedit.mouth.completion import Completion, complete, load_completion, save_completion
 from talkedit.mouth.inside import look_inside
-from talkedit.mouth.interior import fill_mouth
+from talkedit.mouth.interior import WIDER, _close, _widened, fill_mouth
 from talkedit.mouth.invention import OPENED, invent
 from talkedit.mouth.lips import beside_lips
 from talkedit.mouth.memory import KEPT, SPACING, MouthMemory
@@ -188,6 +188,29 @@ def test_teeth_are_told_from_lips_skin_and_dark():
     colours = np.array([[TOOTH, LIP, DARK]], np.uint8)
     tooth, lip, dark = toothness(colours, light)[0]
     assert tooth > 0.9 and lip < 0.1 and dark < 0.1
+
+
+def test_a_pinhole_between_closed_lips_takes_the_colour_that_touches_it():
+    lips = np.full((30, 30, 3), 200, np.float32)
+    lips[13:18] = 80  # the dark line between them
+    hole = np.zeros((30, 30), np.float32)
+    hole[15, 4::5] = 1
+    torn = np.where(hole[..., None] > 0, np.float32(255), lips)
+    closed = _close(torn, hole, 4.0)
+    assert np.abs(closed - lips)[hole > 0].max() < 12
+    np.testing.assert_array_equal(closed[hole == 0], lips[hole == 0])
+
+
+@pytest.mark.parametrize(("wider", "expected"), [(30.0, 1 + WIDER * 30 / 60), (-20.0, 1.0)])
+def test_rows_widen_with_a_smile_and_are_not_pressed_together(wider, expected):
+    turn = np.linspace(0, 2 * np.pi, 20, endpoint=False) + np.pi
+    loop = np.stack([30 * np.cos(turn), 8 * np.sin(turn)], 1).astype(np.float32)
+    target = (loop * [1 + wider / 60, 1] + [60, 20]).astype(np.float32)
+    mouth = np.zeros((40, 120, 3), np.float32)
+    mouth[:, [50, 70]] = 100  # ten pixels to both sides of the middle
+    made = _widened(mouth, loop, target, 60.0)[20, :, 0]
+    places = [float((made[part] * np.arange(120)[part]).sum() / made[part].sum()) for part in (np.s_[:60], np.s_[60:])]
+    np.testing.assert_allclose(places, [60 - 10 * expected, 60 + 10 * expected], atol=0.5)
 
 
 def test_the_rows_part_at_the_dark_line_and_near_where_the_upper_one_should_end():
