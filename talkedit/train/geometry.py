@@ -37,9 +37,9 @@ RECIPES = {"mead": ("mead",), "open": ("mead", "london", "faces_open")}
 # Coefficients get this much noise, in units of their spread: thousands of faces are few for 144 numbers.
 NOISE = 0.15
 # How much further than the linear editor's the moves go, as far as `SkullHold` lets them. What G adds for each speaker
-# reads better in fear, widens eyes in surprise, and costs identity in anger and contempt.
+# reads better in fear and costs identity in anger and contempt.
 FURTHER = {
-    "happy": 1.03, "angry": 0.95, "sad": 1.1, "surprised": 0.93, "fear": 0.93, "disgusted": 1.0, "contempt": 0.85
+    "happy": 1.03, "angry": 0.95, "sad": 1.1, "surprised": 1.0, "fear": 0.93, "disgusted": 1.0, "contempt": 0.85
 }  # fmt: skip
 
 
