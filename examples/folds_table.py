@@ -9,6 +9,7 @@ edited mesh.
 from __future__ import annotations
 
 import argparse
+from itertools import islice
 from pathlib import Path
 
 from talkedit.editor import ClipEditor
@@ -21,13 +22,8 @@ from talkedit.video.reader import read_frames
 
 def most_folds(clip: Path, intensity: float, limit: int) -> list[int]:
     """The most triangles turned over in any of the first ``limit`` frames, for each emotion."""
-    editor, frames = ClipEditor(EditOptions(), StageClock()), []
-    for frame in read_frames(clip):
-        if len(frames) == limit:
-            break
-        editor.observe(frame)
-        frames.append(frame)
-    editor.solve()
+    editor, frames = ClipEditor(EditOptions(), StageClock()), list(islice(read_frames(clip), limit))
+    editor.learn(frames)
     most = [0] * len(EMOTIONS)
     for frame in frames:
         for i, emotion in enumerate(EMOTIONS):

@@ -12,6 +12,7 @@ fifth of the eye distance explains, 95th percentile), all in pixels.
 from __future__ import annotations
 
 import argparse
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -86,13 +87,8 @@ def rim_movement(editor: ClipEditor, rgb: np.ndarray, source: np.ndarray, target
 
 def measure(clip: Path, limit: int) -> None:
     """Prints a row for each emotion."""
-    editor, frames = ClipEditor(EditOptions(), StageClock()), []
-    for frame in read_frames(clip):
-        if len(frames) == limit:
-            break
-        editor.observe(frame)
-        frames.append(frame)
-    editor.solve()
+    editor, frames = ClipEditor(EditOptions(), StageClock()), list(islice(read_frames(clip), limit))
+    editor.learn(frames)
     glasses = editor.metrics()["glasses"] > 0.5
     for emotion in EMOTIONS:
         timeline = Timeline.constant(emotion, 1.0)

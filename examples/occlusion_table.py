@@ -81,9 +81,7 @@ def _measure(frames: list[Frame], thing: Occluder, texels: Texels, emotions: lis
     drawn = [thing.draw(frame.rgb, frame.index) for frame in frames]
     shown = [Frame(f.index, picture, f.pts, f.time_base) for f, (picture, _) in zip(frames, drawn, strict=True)]
     clip = ClipEditor(EditOptions(), StageClock())
-    for frame in shown:
-        clip.observe(frame)
-    clip.solve()
+    clip.learn(shown)
     there = found = absent = false = 0
     overlaps, looked = [], []
     for frame, (_, cover) in zip(shown, drawn, strict=True):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -86,13 +87,9 @@ def cell(found: tuple[list[float], list[float]]) -> str:
 def edited(path: Path, emotion: str, count: int, options: EditOptions) -> Iterator[np.ndarray]:
     """The first frames of a clip, edited."""
     editor = ClipEditor(options, StageClock())
-    for frame in read_frames(path):
-        if frame.index < count:
-            editor.observe(frame)
-    editor.solve()
-    for frame in read_frames(path):
-        if frame.index < count:
-            yield editor.edit(frame, Timeline.constant(emotion, 1.0))
+    editor.learn(islice(read_frames(path), count))
+    for frame in islice(read_frames(path), count):
+        yield editor.edit(frame, Timeline.constant(emotion, 1.0))
 
 
 def main() -> None:

@@ -163,9 +163,7 @@ def edits(clips: list[Path], texture: str, count: int) -> str:
     for clip in clips:
         editor = ClipEditor(EditOptions(only="texture", texture=texture, threads=1), clock)
         frames = list(islice(read_frames(clip), count))
-        for frame in frames:
-            editor.observe(frame)
-        editor.solve()
+        editor.learn(frames)
         for frame in frames[:: max(count // 3, 1)]:
             if not editor._store.has(frame.index):
                 continue
@@ -210,9 +208,7 @@ def key_frames(clips: list[Path], count: int, emotions: tuple[str, ...]) -> str:
         clock = StageClock(time.process_time)
         editor = ClipEditor(EditOptions(only="texture", texture="tgan", threads=1), clock)
         frames = list(islice(read_frames(clip), count))
-        for frame in frames:
-            editor.observe(frame)
-        editor.solve()
+        editor.learn(frames)
         end = frames[-1].time
         found, looking, edited, spent = [], [], 0, {"key": 0.0, "every": 0.0}
         for emotion in emotions:

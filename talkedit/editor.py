@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 import cv2
@@ -211,6 +211,12 @@ class ClipEditor:
         self.notes: list[str] = []
 
     # -- first pass --------------------------------------------------------------------------------------------------
+
+    def learn(self, frames: Iterable[Frame]) -> None:
+        """The whole first pass: observes every frame and solves."""
+        for frame in frames:
+            self.observe(frame)
+        self.solve()
 
     def observe(self, frame: Frame) -> None:
         """Tracks one frame and adds it to what is known of the speaker."""
@@ -568,6 +574,5 @@ class Editor:
             return rgb
         clip = ClipEditor(self._options, StageClock())
         frame = Frame(0, rgb)
-        clip.observe(frame)
-        clip.solve()
+        clip.learn([frame])
         return clip.edit(frame, self._timeline)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from talkedit.emotions import ACTION_UNITS
-from talkedit.geometry.openings import Openings, surface_distances
+from talkedit.geometry.openings import Openings
 
 # The mirror images of the right side's points that the table names.
 _LEFT = {70: 300, 63: 293, 105: 334, 66: 296, 107: 336, 46: 276, 53: 283, 52: 282, 65: 295, 55: 285, 69: 299, 104: 333,
@@ -55,7 +55,7 @@ class ActionUnits:
     def __init__(self, mean: np.ndarray, openings: Openings, speech: np.ndarray) -> None:
         self._openings, self._speech = openings, speech
         self._eye = float(np.linalg.norm(mean[33] - mean[263]))
-        distances = surface_distances(mean) / self._eye
+        distances = openings.distances / self._eye
         self._held = np.zeros((len(ACTION_UNITS), len(mean), 3), np.float32)
         for name, (reach, moves) in _MOVES.items():
             self._held[ACTION_UNITS.index(name)] = self._eye * _spread(distances, reach, moves)
