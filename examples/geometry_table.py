@@ -29,6 +29,7 @@ from talkedit.emotions import ACTION_UNITS, EMOTIONS
 from talkedit.facemodel.load import load_face_model
 from talkedit.facemodel.model import FaceModel
 from talkedit.geometry.au import ActionUnits
+from talkedit.geometry.brows import BrowHold
 from talkedit.geometry.editor import GeometryEditor, LinearGeometryEditor
 from talkedit.geometry.gan import TARGETS, GanGeometryEditor, neutral_code
 from talkedit.geometry.measures import UNIT_MEASURES
@@ -62,7 +63,7 @@ class Holds:
 
     def __init__(self, mean: np.ndarray) -> None:
         self.openings = Openings(mean)
-        self.skull = SkullHold(mean, self.openings.distances)
+        self.skull, self.brows = SkullHold(mean, self.openings.distances), BrowHold(mean)
 
 
 def read_talk(path: Path, model: FaceModel, openings: Openings, count: int) -> Talk:
@@ -86,7 +87,8 @@ def displace(editor: GeometryEditor, talk: Talk, i: int, code: np.ndarray, model
     beta = talk.expressions[i]
     edited = editor.edit(talk.neutral[:80], beta, code, people)
     delta = (model.at_landmarks(model.exp_basis) @ (edited - beta)).astype(np.float32)
-    delta = holds.openings.lips(talk.points[i], holds.skull(delta), editor.speech, editor.opening(code, people), 0.0)
+    delta = holds.brows(holds.skull(delta))
+    delta = holds.openings.lips(talk.points[i], delta, editor.speech, editor.opening(code, people), 0.0)
     return holds.openings.lids(talk.points[i], delta, talk.lids)
 
 

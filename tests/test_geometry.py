@@ -15,8 +15,29 @@ from talkedit.editor import load_face_model
 from talkedit.emotions import EMOTIONS, code
 from talkedit.facemodel.model import FaceModel
 from talkedit.geometry.editor import LinearGeometryEditor
-from talkedit.geometry.openings import LID_RANGE, LIP_RANGE, PURSED, ROOM, SPOKEN, WIDEST, Openings, smoothstep
-from talkedit.track.topology import LEFT_EYE, LIP_CORNERS_INNER, LIP_CORNERS_OUTER, LIP_PAIRS, RIGHT_EYE
+from talkedit.geometry.openings import (
+    LID_RANGE,
+    LIP_RANGE,
+    LOWEST,
+    NARROWEST,
+    PURSE_REACH,
+    PURSED,
+    ROOM,
+    SPOKEN,
+    WIDEST,
+    Openings,
+    smoothstep,
+    surface_distances,
+)
+from talkedit.track.topology import (
+    INNER_LIPS,
+    LEFT_EYE,
+    LIP_CORNERS_INNER,
+    LIP_CORNERS_OUTER,
+    LIP_PAIRS,
+    OUTER_LIPS,
+    RIGHT_EYE,
+)
 
 UPPER, LOWER = LIP_PAIRS.T
 RIGHT_LIDS = np.array([[160, 144], [159, 145], [158, 153]])
@@ -215,8 +236,11 @@ def test_lip_rule_moves_lips_up_and_down_only_and_leaves_corners_and_eyes(emotio
     out = openings().lips(talking(0), delta, speech(), 0.0, 0.0)
     if narrowing(delta) > 0:  # but for what draws the corners together, which the next test is about
         delta[:, 0] = out[:, 0]
+    lips = np.r_[OUTER_LIPS, INNER_LIPS]
+    if delta[lips, 1].mean() < 0:  # and a mouth that goes down as a whole, the test after it
+        delta[:, 1] += (out - delta)[LIP_CORNERS_INNER, 1].mean() * mouth_nearness()
     np.testing.assert_array_equal(out[:, [0, 2]], delta[:, [0, 2]])
-    np.testing.assert_array_equal(out[LIP_CORNERS_INNER], delta[LIP_CORNERS_INNER])
+    np.testing.assert_allclose(out[LIP_CORNERS_INNER], delta[LIP_CORNERS_INNER], rtol=0, atol=1e-8)
     upper_face = np.r_[LEFT_EYE, RIGHT_EYE, 10, 70, 300, 151]
     assert np.abs(out - delta)[upper_face].max() < 2e-3
 
@@ -226,15 +250,30 @@ def narrowing(delta: np.ndarray) -> float:
     return -float((delta[LIP_CORNERS_OUTER, 0] * np.sign(mean()[LIP_CORNERS_OUTER, 0])).mean())
 
 
+def mouth_nearness() -> np.ndarray:
+    """(468,) 1 at the lips, fading along the skin."""
+    lip = surface_distances(mean())[np.r_[OUTER_LIPS, INNER_LIPS]].min(0)
+    return np.exp(-0.5 * (lip / PURSE_REACH) ** 2).astype(np.float32)
+
+
 def test_lips_that_stay_closed_are_not_pursed() -> None:
     delta, wish = direction("surprised")
     assert narrowing(delta) > 0.05
     shut, ajar, wide = (openings().lips(talking(g), delta, speech(), wish, 0.0) for g in (0, 0.04, 0.3))
-    np.testing.assert_allclose(narrowing(shut), PURSED * narrowing(delta), rtol=0.02)
-    assert narrowing(shut) < narrowing(ajar) < narrowing(wide)
-    half = openings().lips(talking(0), delta / 2, speech(), wish / 2, 0.0)
-    np.testing.assert_allclose(narrowing(half), narrowing(shut) / 2, rtol=1e-4)  # linear in the intensity
+    assert 0 < narrowing(shut) < narrowing(ajar) < narrowing(wide) < NARROWEST * eye()
+    assert narrowing(shut) < PURSED * NARROWEST * eye()
+    little = openings().lips(talking(0), delta / 50, speech(), wish / 50, 0.0)
+    np.testing.assert_allclose(narrowing(little), PURSED * narrowing(delta) / 50, rtol=0.03)  # limits bend large ones
     assert np.abs(shut - delta)[np.r_[LEFT_EYE, RIGHT_EYE, 10]].max() < 2e-3
+
+
+@given(down=st.floats(0, 0.5))
+def test_no_emotion_draws_a_mouth_far_down(down: float) -> None:
+    delta = np.zeros((468, 3), np.float32)
+    delta[:, 1] = -down
+    moved = -openings().lips(talking(0), delta, speech(), 0.0, 0.0)[np.r_[OUTER_LIPS, INNER_LIPS], 1]
+    assert moved.max() <= LOWEST * eye() + 1e-6
+    np.testing.assert_allclose(moved, LOWEST * eye() * np.tanh(down / (LOWEST * eye())), atol=1e-5)
 
 
 def test_inputs_are_not_written_to() -> None:

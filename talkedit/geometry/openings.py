@@ -26,6 +26,9 @@ LIP_REACH = {"upper": 0.10, "lower": 0.17}
 # An emotion that draws the corners together (surprise) does so for an open mouth: this share of it is left to closed
 # lips, all of it at a gap of ROUND over the eye distance. A mouth that says "m" is not pursed.
 PURSED, ROUND, PURSE_REACH = 0.35, 0.14, 0.14
+# How far, over the eye distance, an emotion may draw an open mouth's corners in, and any mouth as a whole down; both
+# are approached, never passed. The jaw's own way down comes with the opening.
+NARROWEST, LOWEST = 0.1, 0.05
 LID_REACH = 0.08
 _RIGHT_LIDS = np.array([[246, 7], [161, 163], [160, 144], [159, 145], [158, 153], [157, 154], [173, 155]])
 _LEFT_LIDS = np.array([[466, 249], [388, 390], [387, 373], [386, 374], [385, 380], [384, 381], [398, 382]])
@@ -35,6 +38,11 @@ def smoothstep(x: np.ndarray | float, low: np.ndarray | float, high: np.ndarray 
     """0 below ``low``, 1 above ``high``, smooth between."""
     t = np.clip((np.asarray(x, np.float32) - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
+
+
+def _within(size: float, limit: float) -> float:
+    """A size that keeps small values and never passes the limit."""
+    return limit * float(np.tanh(size / limit))
 
 
 class Openings:
@@ -65,9 +73,8 @@ class Openings:
         self._eye = float(np.linalg.norm(mean[33] - mean[263]))
         corners = topo.LIP_CORNERS_OUTER
         lip = self.distances[np.r_[topo.OUTER_LIPS, topo.INNER_LIPS]].min(0)
-        self._widen = (mean[:, 0] / np.abs(mean[corners, 0]).mean() * np.exp(-0.5 * (lip / PURSE_REACH) ** 2)).astype(
-            np.float32
-        )
+        self._near = np.exp(-0.5 * (lip / PURSE_REACH) ** 2).astype(np.float32)
+        self._widen = (mean[:, 0] / np.abs(mean[corners, 0]).mean() * self._near).astype(np.float32)
 
     def _spread(self, points: np.ndarray, other: np.ndarray, fixed: np.ndarray, reach: float) -> np.ndarray:
         """(468, P) weights: linear between neighbouring points across the face, fading along the skin."""
@@ -108,7 +115,7 @@ class Openings:
                 np.clip((WIDEST - middle / self._eye) / ROOM, 0, 1)
             )
         opened = max(middle * (factor - 1), part * max(wish, 0.0)) if wish > 0 else middle * (factor - 1)
-        out = self._unpursed(delta, middle + opened) + speech * np.float32(opened)
+        out = self._moderate(delta, middle + opened) + speech * np.float32(opened)
         # Every pair along the lips: the same factor, or the shape that words give to lips that part.
         profile = self.lip_gaps(speech)
         target = np.maximum(gaps * factor, gaps + np.maximum(part * wish, 0) * profile)
@@ -122,13 +129,15 @@ class Openings:
         out[:, 1] -= self._lip_spread[1] @ ((1 - upper) * change)
         return out
 
-    def _unpursed(self, delta: np.ndarray, gap: float) -> np.ndarray:
-        """(468, 3) delta that draws the lip corners together only as far as the lips part."""
+    def _moderate(self, delta: np.ndarray, gap: float) -> np.ndarray:
+        """(468, 3) delta that draws the lip corners together only as far as the lips part, and no mouth far down."""
         side = np.sign(self._widen[topo.LIP_CORNERS_OUTER])
         inwards = max(-float((delta[topo.LIP_CORNERS_OUTER, 0] * side).mean()), 0.0)
+        down = max(-float(delta[np.r_[topo.OUTER_LIPS, topo.INNER_LIPS], 1].mean()), 0.0)
         share = PURSED + (1 - PURSED) * float(smoothstep(gap / self._eye, 0, ROUND))
         out = delta.copy()
-        out[:, 0] += np.float32((1 - share) * inwards) * self._widen
+        out[:, 0] += np.float32(inwards - _within(share * inwards, share * NARROWEST * self._eye)) * self._widen
+        out[:, 1] += np.float32(down - _within(down, LOWEST * self._eye)) * self._near
         return out
 
     def lids(self, source: np.ndarray, delta: np.ndarray, reference: tuple[float, float]) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Bone and cartilage stay: temples, nose and jaw take no part in an expression of their own.
 
 What a fit of whole faces leaves there is the tracker's depth and pose: its mesh gets longer with raised brows and
-shorter with lowered ones, nose and jaw included. The jaw's own movement comes with the opening of the lips, see
-`talkedit.geometry.openings`.
+shorter with lowered ones, nose, cheeks and mouth included. The tip of the nose tells by how much, and all below the
+bridge is taken back by that; what then is left on bone is held. The jaw's own movement comes with the opening of the
+lips, see `talkedit.geometry.openings`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from talkedit.track.topology import FACE_OVAL
 
 # Temples, the forehead's edge, the bridge of the nose.
 RIGID = np.array([127, 356, 162, 389, 21, 251, 168, 6, 197, 195])
+# The drift of the whole mesh is none at the first points, and from the second ones down what they show.
+_BRIDGE, _DRIFT = np.array([168, 6]), np.array([1, 4, 5])
 # Ridge and tip of the nose; its wings, which some emotions lift; the jaw's outline from ear to ear.
 _TIP = np.array([1, 2, 3, 4, 5, 45, 51, 248, 275, 281])
 _WINGS = np.array([48, 64, 97, 98, 115, 220, 278, 294, 326, 327, 344, 440])
@@ -37,7 +40,11 @@ class SkullHold:
             near = np.exp(-0.5 * (distances[points].min(0) / (reach * eye)) ** 2)
             free *= 1 - (1 - left) * near
         self._free = free.astype(np.float32)[:, None]
+        top, tip = mean[_BRIDGE, 1].mean(), mean[_DRIFT, 1].mean()
+        self._below = np.clip((top - mean[:, 1]) / (top - tip), 0, 1).astype(np.float32)
 
     def __call__(self, delta: np.ndarray) -> np.ndarray:
-        """(468, 3) landmark displacements without the movement of bone and cartilage."""
-        return delta * self._free
+        """(..., 468, 3) landmark displacements without the movement of bone and cartilage."""
+        out = delta.copy()
+        out[..., 1] -= delta[..., _DRIFT, 1].mean(-1, keepdims=True) * self._below
+        return out * self._free

@@ -23,6 +23,7 @@ from talkedit.errors import InputError
 from talkedit.facemodel.load import load_face_model
 from talkedit.facemodel.model import FaceModel
 from talkedit.geometry import losses
+from talkedit.geometry.brows import BrowHold
 from talkedit.geometry.gan import ID, TARGETS, Discriminator, GanGeometryEditor, Generator
 from talkedit.geometry.openings import Openings
 from talkedit.geometry.skull import SkullHold
@@ -36,8 +37,8 @@ RECIPES = {"mead": ("mead",), "open": ("mead", "london", "faces_open")}
 """Which sources of a collection each recipe learns from."""
 # Coefficients get this much noise, in units of their spread: thousands of faces are few for 144 numbers.
 NOISE = 0.15
-# How much further than the linear editor's the moves go, as far as `SkullHold` lets them. What G adds for each speaker
-# reads better in fear and costs identity in anger and contempt.
+# How much further than the linear editor's the moves go, as far as `SkullHold` and `BrowHold` let them. What G adds for
+# each speaker reads better in fear and costs identity in anger and contempt.
 FURTHER = {
     "happy": 1.03, "angry": 0.95, "sad": 1.1, "surprised": 1.0, "fear": 0.93, "disgusted": 1.0, "contempt": 0.85
 }  # fmt: skip
@@ -266,14 +267,14 @@ def editor(run: Run, codes: Codes, model: FaceModel) -> GanGeometryEditor:
     """What ships of a run: the generator, scaled to move neutral faces ``FURTHER`` than the linear editor does.
 
     The losses pull every move a little shorter, and the tracker shows less of a movement than there is. Lengths are
-    those of the landmarks' movement that `SkullHold` leaves.
+    those of the landmarks' movement that `SkullHold` and `BrowHold` leave.
     """
     drawn = Sampler(codes, run.device)(200, np.random.default_rng(run.config.seed))
     mean, basis = model.at_landmarks(model.mean), model.at_landmarks(model.exp_basis)
-    hold = SkullHold(mean, Openings(mean).distances)
+    skull, brows = SkullHold(mean, Openings(mean).distances), BrowHold(mean)
 
     def length(moves: np.ndarray) -> np.ndarray:
-        return np.linalg.norm(hold(np.einsum("vck,...k->...vc", basis, moves)), axis=-1).mean(-1)
+        return np.linalg.norm(brows(skull(np.einsum("vck,...k->...vc", basis, moves))), axis=-1).mean(-1)
 
     moved = length(run.generator.moves(drawn.neutral, drawn.neutral).cpu().numpy()).mean(0)
     further = np.array([FURTHER.get(name, 1.0) for name in TARGETS])
