@@ -129,6 +129,14 @@ class Openings:
         out[:, 1] -= self._lip_spread[1] @ ((1 - upper) * change)
         return out
 
+    def shut(self, delta: np.ndarray) -> np.ndarray:
+        """(..., 468, 3) delta without its change of the gap between the lips, which each takes back by half."""
+        change = delta[..., self._lips[0], 1] - delta[..., self._lips[1], 1]
+        out = delta.copy()
+        out[..., 1] -= change / 2 @ self._lip_spread[0].T
+        out[..., 1] += change / 2 @ self._lip_spread[1].T
+        return out
+
     def _moderate(self, delta: np.ndarray, gap: float) -> np.ndarray:
         """(468, 3) delta that draws the lip corners together only as far as the lips part, and no mouth far down."""
         side = np.sign(self._widen[topo.LIP_CORNERS_OUTER])

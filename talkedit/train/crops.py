@@ -60,6 +60,26 @@ def load_crops(collection: Collection, model: FaceModel, sources: tuple[str, ...
     )
 
 
+def emotions_of(collection: Collection, sources: tuple[str, ...]) -> np.ndarray:
+    """(N,) the label of each of :func:`load_crops`'s crops, "None" where there is none."""
+    landmarks = collection.landmarks()
+    return np.array(
+        [
+            str(s.emotion)
+            for source in sources
+            for s in collection.samples
+            if s.source == source
+            for i, row in enumerate(landmarks[s.key])
+            if _taken(s, i, row)
+        ]
+    )
+
+
+def _taken(sample: Sample, i: int, row: np.ndarray) -> bool:
+    """Whether a sample's ``i``-th picture, with these landmarks, becomes a crop."""
+    return not (sample.clip and i % CLIP_STEP) and bool(np.isfinite(row[0, 0]))
+
+
 def _make(collection: Collection, model: FaceModel, samples: list[Sample]) -> Crops:
     landmarks = collection.landmarks()
     fitters = _identities(model, samples, landmarks)
@@ -67,7 +87,7 @@ def _make(collection: Collection, model: FaceModel, samples: list[Sample]) -> Cr
     for s in samples:
         rows = landmarks[s.key]
         for i, picture in enumerate(collection.frames(s)):
-            if (s.clip and i % CLIP_STEP) or not np.isfinite(rows[i, 0, 0]):
+            if not _taken(s, i, rows[i]):
                 continue
             found = reconstruct_frame(picture, rows[i], model, fitters[s.person])
             images.append(crop_image(picture, crop_at(found.crop, SMALL_SIZE), SMALL_SIZE))

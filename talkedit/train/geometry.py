@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +28,11 @@ from talkedit.geometry.gan import ID, TARGETS, Discriminator, GanGeometryEditor,
 from talkedit.geometry.openings import Openings
 from talkedit.geometry.skull import SkullHold
 from talkedit.train.codes import Codes, collect, judge_people
+from talkedit.train.crops import emotions_of, load_crops
+from talkedit.train.guide import Guidance, Shown, gains, guided, neutral_faces
 from talkedit.train.linear import REACH
 from talkedit.train.manifest import update_manifest
+from talkedit.train.picture_reader import SOURCES, Reader, load_reader
 from talkedit.train.run import TrainingRun, add_run_arguments, finish_run
 from talkedit.train.settings import read_settings
 
@@ -58,6 +61,7 @@ class Config:
         emotion, penalty, cycle, region, lip, keep: see `talkedit.geometry.losses.LossWeights`.
         anchor: weight of the squared distance that G's residual alone moves the face; the paper has no such term. Few
             actors teach directions better than they teach what surrounds them.
+        guide_steps, guide_keep: of the directions' turn towards what reads on pictures, see `talkedit.train.guide`.
         condition: False leaves the neutral code out of both networks (an ablation).
         leave_out: keep the people of `talkedit.train.codes.judge_people` out of the training.
         save_every: steps between snapshots and lines of the log.
@@ -76,6 +80,8 @@ class Config:
     lip: float = losses.LossWeights.lip
     keep: float = losses.LossWeights.keep
     anchor: float = 5000.0
+    guide_steps: int = Guidance.steps
+    guide_keep: float = Guidance.keep
     condition: bool = True
     leave_out: bool = True
     save_every: int = 100
@@ -262,6 +268,22 @@ def validate(run: Run, codes: Codes, seed: int = 0) -> dict[str, float]:
     return {name: round(value, 4) for name, value in out.items()}
 
 
+def turned(codes: Codes, reader: Reader, collection: Collection, cache: Path, model: FaceModel, config: Config,
+           left_out: set[str]) -> Codes:  # fmt: skip
+    """The codes with directions that read better on pictures, and how much better by people left out, printed."""
+    crops, emotions = load_crops(collection, model, SOURCES, cache), emotions_of(collection, SOURCES)
+    strangers = np.isin(crops.people, sorted(left_out))
+    settings = Guidance(steps=config.guide_steps, keep=config.guide_keep)
+    shown = Shown(neutral_faces(crops, emotions, strangers, settings.pictures), model)
+    full = codes.directions[:-1] * codes.reach[:-1, None]
+    moves = guided(full, codes.projection, reader, shown, model, settings, config.seed)
+    others = Shown(neutral_faces(crops, emotions, ~strangers, settings.pictures // 3), model)
+    told = {name: gains(m, reader, others, model) for name, m in (("before", full), ("after", moves))}
+    print(json.dumps({"read_on_people_left_out": told}), flush=True)
+    directions = np.concatenate([moves / codes.reach[:-1, None], codes.directions[-1:]])
+    return replace(codes, directions=directions.astype(np.float32))
+
+
 @torch.no_grad()
 def editor(run: Run, codes: Codes, model: FaceModel) -> GanGeometryEditor:
     """What ships of a run: the generator, scaled to move neutral faces ``FURTHER`` than the linear editor does.
@@ -290,6 +312,7 @@ def main(argv: list[str] | None = None) -> int:
     p.add_argument("--data", type=Path, required=True, help="folder of the collection")
     p.add_argument("--recipe", choices=sorted(RECIPES), default="open", help="which of its sources to learn from")
     p.add_argument("--cache", type=Path, default=Path("build/cache"), help="folder for tracked landmarks")
+    p.add_argument("--reader", type=Path, help="picture reader (talkedit train picture_reader) that turns directions")
     add_run_arguments(p, "build/geometry")
     p.add_argument("-o", "--output", type=Path, default=Path("checkpoints/geometry_gan.safetensors"))
     args = p.parse_args(argv)
@@ -300,6 +323,8 @@ def main(argv: list[str] | None = None) -> int:
     held_out = judge_people(kept)
     learned = {s.person for s in kept} - (held_out if config.leave_out else set())
     codes = collect(collection, model, learned)
+    if args.reader is not None:
+        codes = turned(codes, load_reader(args.reader), collection, args.cache, model, config, held_out)
     run = Run(config, model, codes, args.run, device)
     finish_run(run, args.tensorboard)
     if config.leave_out:

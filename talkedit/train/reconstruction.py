@@ -142,6 +142,10 @@ class Mirror:
         parts["translation"] = torch.stack([-x - shift, y, z], dim=1)
         return torch.cat([parts[name] for name in LAYOUT], dim=1)
 
+    def expression(self, rows: Tensor) -> Tensor:
+        """(B, 64) expression coefficients of the mirrored faces."""
+        return rows @ self._matrices["expression"]
+
     def landmarks(self, points: Tensor) -> Tensor:
         """(B, 468, 2) crop pixels of the mirrored crops."""
         swapped = points[:, self.landmark_partner]
