@@ -38,7 +38,7 @@ def one(job: tuple) -> dict:
     """Edits and judges one clip in one emotion."""
     clip, emotion, intensity, out, judge, only, geometry, texture, classifier, refine = job
     name = f"{clip.stem}_{emotion}_{intensity:g}{'_' + only if only else ''}{'_' + geometry if geometry else ''}"
-    name += f"{'_tgan' if texture == 'tgan' else ''}{'' if classifier else '_pooled'}"
+    name += f"{'_maps' if texture == 'linear' else ''}{'' if classifier else '_pooled'}"
     name += f"_refine{refine}" if refine else ""
     result = out / f"{name}.json"
     if result.exists():
@@ -101,7 +101,7 @@ def main() -> None:
     p.add_argument("--intensities", default="1")
     p.add_argument("--only", choices=("geometry", "texture"))
     p.add_argument("--geometry", choices=("linear", "gan"))
-    p.add_argument("--texture", choices=("linear", "tgan"), default="linear")
+    p.add_argument("--texture", choices=("linear", "tgan"), default="tgan")
     p.add_argument("--no-classifier", action="store_true")
     p.add_argument("--refine", type=int, default=0, help="steps of the texture GAN's refinement")
     p.add_argument("--processes", type=int, default=2)

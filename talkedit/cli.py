@@ -123,8 +123,8 @@ def _editing(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--only", choices=PARTS, help="leave out the other part of the edit")
     group.add_argument("--geometry", choices=GEOMETRIES, help="what moves the face: the GAN (default with "
                        "the open face model) or learned directions (default with any other)")  # fmt: skip
-    group.add_argument("--texture", choices=TEXTURES, default="linear", help="what changes the skin: learned ratio "
-                       "maps (default) or the texture GAN")  # fmt: skip
+    group.add_argument("--texture", choices=TEXTURES, default="tgan", help="what changes the skin: the texture GAN "
+                       "(default) or learned ratio maps")  # fmt: skip
     group.add_argument("--refine", nargs="?", type=int, const=REFINE, default=0, metavar="STEPS", help="fit the "
                        f"texture GAN to the speaker first, seconds a shot (default {REFINE} steps)")  # fmt: skip
     group.add_argument("--no-smooth", action="store_true", help="do not smooth the edit over time")

@@ -26,7 +26,7 @@ class EditOptions:
         only: None, ``"geometry"`` or ``"texture"``: leave the other part out.
         geometry: ``"linear"`` directions or the ``"gan"`` move the expression; None = the GAN where it knows the face
             model.
-        texture: ``"linear"`` luminance-ratio maps or the ``"tgan"`` change the skin.
+        texture: the ``"tgan"`` or ``"linear"`` luminance-ratio maps change the skin.
         refine: steps that bring the texture GAN's code closer to the speaker, 0 = the encoder's code as it is.
         smooth: smooth the edit over time (Eqs. 17-19).
         classifier: mix texture directions by the person classifier.
@@ -46,7 +46,7 @@ class EditOptions:
     face: str | int = "largest"
     only: str | None = None
     geometry: str | None = None
-    texture: str = "linear"
+    texture: str = "tgan"
     refine: int = 0
     smooth: bool = True
     classifier: bool = True

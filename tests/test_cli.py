@@ -72,7 +72,8 @@ def test_timeline_file_and_options_reach_the_editor(clip, tmp_path, fake_editor,
 
 
 def test_refinement_without_the_texture_gan_is_refused(clip, tmp_path, fake_editor, capsys):
-    arguments = ["edit", str(clip()), "-o", str(tmp_path / "o.mp4"), "--emotion", "sad", "--refine", "20"]
+    arguments = ["edit", str(clip()), "-o", str(tmp_path / "o.mp4"), "--emotion", "sad", "--refine", "20", "--texture",
+                 "linear"]  # fmt: skip
     assert main(arguments) == 2
     assert "tgan" in capsys.readouterr().err and not (tmp_path / "o.mp4").exists()
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from talkedit import resources
 from talkedit.editor import load_face_model
 from talkedit.emotions import EMOTIONS
 from talkedit.errors import InputError
@@ -16,9 +17,12 @@ from talkedit.facemodel.camera import CAMERA, screen_points_numpy
 from talkedit.facemodel.model import FaceModel
 from talkedit.geometry.gan import EXP, TARGETS
 from talkedit.reconstruct.coefficients import LAYOUT
+from talkedit.texture.gan import SpeakerTexture, TextureGan, load_texture_gan
 from talkedit.track.topology import LIP_PAIRS
+from talkedit.train import guide_texture
 from talkedit.train.crops import Crops
 from talkedit.train.guide import GUIDED, Guidance, Held, Shown, gains, guided, neutral_faces
+from talkedit.train.guide_texture import Shaded, ShadeGuidance, _Changes
 from talkedit.train.picture_reader import (
     SIZES,
     Config,
@@ -193,3 +197,56 @@ def test_guided_directions_read_better_at_the_same_length_on_both_sides_alike(mo
         assert alike > 0.99
     none = guided(directions, np.eye(EXP, dtype=np.float32), BrightLow(), shown, model, Guidance(0))
     np.testing.assert_allclose(none, directions, rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def texture_gan() -> TextureGan:
+    return load_texture_gan(resources.find("checkpoints", "texture_gan.safetensors"))
+
+
+def test_shaded_pictures_follow_the_change(model: FaceModel, faces: Crops, texture_gan: TextureGan) -> None:
+    shaded, rows = Shaded(faces, model), torch.arange(4)
+    still = shaded(rows, torch.zeros(256, 256))
+    grey = torch.from_numpy(faces.images.mean(-1).astype(np.uint8))[:, None].float() / 255
+    torch.testing.assert_close(still, look(grey, view(SIZES[-1]).expand(4, -1, -1, -1)))
+    lit = shaded(rows, torch.full((256, 256), 0.2)) / still.clamp(min=1e-6)
+    torch.testing.assert_close(lit[:, :, 26:30, 26:30], torch.full((4, 1, 4, 4), float(np.exp(0.2))), rtol=1e-4, atol=0)
+    assert torch.equal(lit[:, :, 0, 0].round(decimals=4), torch.ones(4, 1))  # the corner shows no face
+
+
+def test_differentiable_change_is_the_editors(texture_gan: TextureGan) -> None:
+    code = texture_gan.encoder.mean.numpy()
+    changes = _Changes(texture_gan, np.stack([code, code]))
+    people = np.full(len(texture_gan.people), 1 / len(texture_gan.people), np.float32)
+    speaker = SpeakerTexture(texture_gan, code, people)
+    for j in (0, 4):
+        expected = speaker.log_ratio(np.eye(len(EMOTIONS), dtype=np.float32)[j])
+        with torch.no_grad():
+            found = changes(torch.from_numpy(code), j, torch.zeros(code.shape)).numpy()
+        assert np.abs(found - expected).max() < 0.02 * np.abs(expected).max()
+
+
+def test_guided_shading_reads_better_at_the_wanted_strength(
+    model: FaceModel, faces: Crops, texture_gan: TextureGan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guide_texture, "EXTENT", {"sad": 0.8})
+    codes, shaded = texture_gan.encoder.mean.numpy()[None], Shaded(faces, model)
+    settings = ShadeGuidance(rounds=4, batch=4, rate=0.05, keep=0.0)
+    out = guide_texture.guided(texture_gan, codes, UpperDarker(), shaded, settings)
+    j, zero = EMOTIONS.index("sad"), torch.zeros(codes.shape[1:])
+    before, after = (_Changes(g, codes).strength(j, zero) for g in (texture_gan, out))
+    assert float(after / before) == pytest.approx(0.8, rel=0.02)
+    weak = guide_texture.guided(texture_gan, codes, UpperDarker(), shaded, ShadeGuidance(rounds=0))
+    told = [guide_texture.gains(g, codes, UpperDarker(), shaded)["sad"] for g in (weak, out)]
+    assert told[1] > told[0]
+    kept = np.setdiff1d(np.arange(len(out.directions.values)), texture_gan.directions.row[:, j])
+    np.testing.assert_array_equal(out.directions.values[kept], texture_gan.directions.values[kept])
+
+
+class UpperDarker(torch.nn.Module):
+    """A reader for which faces are sad whose upper half is darker than the lower one."""
+
+    def forward(self, grey: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros(len(grey), len(TARGETS))
+        logits[:, EMOTIONS.index("sad")] = 50 * (grey[:, 0, 28:] - grey[:, 0, :28]).mean((1, 2))
+        return logits.log_softmax(1)

@@ -31,6 +31,9 @@ from talkedit.train.reconstruction import Mirror
 # and of fear, disgust and contempt the pictures here show too few people for a reader to be trusted.
 GUIDED = ("angry", "sad")
 MAX_YAW = 0.35
+# Outer and inner edge of the upper lip and of the lower one. A reader takes full lips for a pout; nobody's get thicker.
+_LIPS = (np.array([37, 0, 267, 84, 17, 314]), np.array([82, 13, 312, 87, 14, 317]))
+_THICKNESS = 300.0
 # How far around the face its movement fades, over the outer-eye distance.
 _SKIRT = 0.2
 _NOISE = 0.03
@@ -68,10 +71,16 @@ class Held:
         skull, brows = SkullHold(mean, openings.distances), BrowHold(mean)
         basis = np.moveaxis(model.at_landmarks(model.exp_basis), 2, 0)
         self._basis = torch.tensor(openings.shut(brows(skull(basis))), dtype=torch.float32)
+        self._eye = float(np.linalg.norm(mean[33] - mean[263]))
 
     def __call__(self, moves: Tensor) -> Tensor:
         """(B, 468, 3) landmark displacements, model units, of (B, 64) changes of the expression."""
         return torch.einsum("bk,kvc->bvc", moves, self._basis)
+
+    def thickness(self, moves: Tensor) -> Tensor:
+        """(B, 6) change of the lips' thickness, upper ones first, over the outer-eye distance."""
+        y, side = self(moves)[..., 1], torch.tensor([1, 1, 1, -1, -1, -1])
+        return (y[:, _LIPS[0]] - y[:, _LIPS[1]]) * side / self._eye
 
     def size(self, moves: Tensor) -> Tensor:
         """(B,) root of the mean squared displacement: a large movement of few points counts more than many small."""
@@ -185,7 +194,7 @@ def guided(
     wanted = torch.tensor([EMOTIONS.index(e) for e in GUIDED])
     out_of_speech = torch.from_numpy(projection.T)
     start = torch.from_numpy(directions) @ out_of_speech
-    length = held.size(start)
+    length, thickness = held.size(start), held.thickness(start)
     change = torch.zeros_like(start, requires_grad=True)
     optimiser = torch.optim.Adam([change], settings.rate)
 
@@ -199,9 +208,11 @@ def guided(
         rows = torch.from_numpy(rng.integers(0, len(shown), settings.batch))
         target = wanted[torch.arange(settings.batch) % len(wanted)]
         strength = torch.from_numpy(rng.uniform(0.5, 1, (settings.batch, 1)).astype(np.float32))
-        seen = shown(rows, held(moves()[target] * strength))
+        now = moves()
+        seen = shown(rows, held(now[target] * strength))
         seen = seen + _NOISE * torch.from_numpy(rng.standard_normal(seen.shape, np.float32))
         loss = functional.nll_loss(reader(seen), target) + settings.keep * change.square().sum(1).mean()
+        loss = loss + _THICKNESS * (held.thickness(now) - thickness).square().mean(1).sum()
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

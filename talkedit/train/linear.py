@@ -44,7 +44,7 @@ FEW = 0.6
 # How much of shape and of texture to keep where they do not carry the look equally: three actors agree on the folds
 # of a sad face but not on its shape, and fear comes with the way each of them holds the head.
 BALANCE = {
-    "angry": (1.0, 0.85), "sad": (0.8, 0.95), "fear": (0.75, 1.0), "surprised": (1.0, 1.3), "disgusted": (0.75, 1.05)
+    "angry": (1.0, 0.85), "sad": (0.8, 0.95), "fear": (0.75, 1.0), "surprised": (1.0, 1.3), "disgusted": (0.75, 0.95)
 }  # fmt: skip
 # Actors speak up: their lips open further in every emotion. Where the look does not need it, an edit takes over only
 # this much of it, as what opens beyond the source shows a mouth that nobody has filmed.
