@@ -40,6 +40,10 @@ _WEIGHTS = np.exp(-0.5 * (np.linspace(-1, 1, 11) / LIP_MIDDLE) ** 2)
 _WEIGHTS = (_WEIGHTS / _WEIGHTS.sum())[:, None]
 
 
+# How much lighter than the dark the tongue is at the lower lip.
+TONGUE = 1.6
+
+
 def fill_mouth(
     picture: np.ndarray, frame: np.ndarray, warp: Warp, inside: Inside, target: np.ndarray, jaws: np.ndarray
 ) -> None:
@@ -76,7 +80,11 @@ def fill_mouth(
     alpha = np.minimum(np.float32(1 + shows) * cv2.GaussianBlur(hole, (0, 0), edge), 1)
     # Lips and teeth shade the cavity: darkest under the upper row, lighter where the tongue lies.
     x, y = np.arange(shape[1], dtype=np.float32)[None], np.arange(shape[0], dtype=np.float32)[:, None]
-    mouth = inside.cavity * (0.55 + 0.45 * smoothstep(depth(x, y, loop), 0.1, 0.8)).astype(np.float32)[..., None]
+    down = depth(x, y, loop)
+    light = 0.55 + 0.45 * smoothstep(down, 0.1, 0.8)
+    if inside.rows[1] is None and shows == 0:  # nobody has seen what lies there: the tongue does
+        light += TONGUE * float(smoothstep(gap_of(target) / eye, *SHOWS_TEETH)) * smoothstep(down, 0.35, 1)
+    mouth = inside.cavity * light.astype(np.float32)[..., None]
     to_x, to_y = (corner - inside.corner).astype(np.float32)
     opened = np.float32(smoothstep(gap_of(target) / eye, *SHOWS_TEETH))
     for k in (1, 0):  # the upper row lies before the lower
