@@ -1,6 +1,6 @@
 """Brows keep their shape: hair does not stretch, so a raised brow is the same brow higher up.
 
-What unfolds below a raised brow is the skin of the upper lid. Left to themselves the tracked points pull the brow
+What unfolds below a raised brow is the skin between the lid's crease and the brow; lashes stay with the lid. Left to themselves the tracked points pull the brow
 apart: its upper edge rises further than its lower one, and hair that grows below the tracked edge stays at the lid.
 """
 
@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import numpy as np
 
-# Upper and lower edge of each brow, from the temple to the nose or back; the rows below it, towards the lid's crease.
-_BROWS = (
-    (np.array([70, 63, 105, 66, 107]), np.array([46, 53, 52, 65, 55])),
-    (np.array([300, 293, 334, 296, 336]), np.array([276, 283, 282, 295, 285])),
-)
-_BELOW = np.array([113, 225, 224, 223, 222, 221, 189, 342, 445, 444, 443, 442, 441, 413])
-_CREASE = np.array([247, 30, 29, 27, 28, 56, 190, 467, 260, 259, 257, 258, 286, 414])
-# How far those rows go along with the brow.
-_WITH = ((_BELOW, 0.85), (_CREASE, 0.4))
+# Each side: upper and lower edge of the brow, the row below it, the lid's crease, the lid's edge; temple to nose.
+_SIDES = (
+    ((70, 63, 105, 66, 107), (46, 53, 52, 65, 55), (113, 225, 224, 223, 222, 221, 189),
+     (247, 30, 29, 27, 28, 56, 190), (246, 161, 160, 159, 158, 157, 173)),
+    ((300, 293, 334, 296, 336), (276, 283, 282, 295, 285), (342, 445, 444, 443, 442, 441, 413),
+     (467, 260, 259, 257, 258, 286, 414), (466, 388, 387, 386, 385, 384, 398)),
+)  # fmt: skip
+# How far the row below goes along with the brow, and the crease; the rest of the crease's way is the lid's, whose lashes
+# lie before it.
+_BELOW, _CREASE = 0.8, 0.3
 
 
 class BrowHold:
@@ -27,22 +28,24 @@ class BrowHold:
     """
 
     def __init__(self, mean: np.ndarray) -> None:
-        columns = np.eye(len(mean))
-        for upper, lower in _BROWS:
-            pairs = np.zeros((len(upper), len(mean)))
-            at = np.arange(len(upper))
-            pairs[at, upper] = pairs[at, lower] = 0.5
+        one = np.eye(len(mean))
+        columns = one.copy()
+        for side in _SIDES:
+            upper, lower, below, crease, lid = (np.array(row) for row in side)
+            pairs = (one[upper] + one[lower]) / 2
             columns[upper] = columns[lower] = pairs
-            x = (mean[upper, 0] + mean[lower, 0]) / 2
-            order = np.argsort(x)
-            for rows, part in _WITH:
-                for point in rows[np.sign(mean[rows, 0]) == np.sign(x[0])]:
-                    # The brow's own movement at this point's place across the face.
-                    place = [np.interp(mean[point, 0], x[order], one) for one in np.eye(len(x))[:, order]]
-                    columns[point] = part * (place @ pairs)
-                    columns[point, point] += 1 - part
+            brow = _across(mean, pairs @ mean[:, 0], below) @ pairs
+            columns[below] = _BELOW * brow + (1 - _BELOW) * one[below]
+            brow = _across(mean, pairs @ mean[:, 0], crease) @ pairs
+            columns[crease] = _CREASE * brow + (1 - _CREASE) * _across(mean, mean[lid, 0], crease) @ one[lid]
         self._columns = columns.astype(np.float32)
 
     def __call__(self, delta: np.ndarray) -> np.ndarray:
         """(..., 468, 3) landmark displacements with each brow in one piece."""
         return self._columns @ delta
+
+
+def _across(mean: np.ndarray, knots: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(P, K) weights that interpolate between (K,) places across the face, at landmarks."""
+    order = np.argsort(knots)
+    return np.stack([np.interp(mean[points, 0], knots[order], one) for one in np.eye(len(knots))[:, order]], 1)
