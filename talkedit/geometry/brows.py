@@ -1,7 +1,8 @@
 """Brows keep their shape: hair does not stretch, so a raised brow is the same brow higher up.
 
-What unfolds below a raised brow is the skin between the lid's crease and the brow; lashes stay with the lid. Left to themselves the tracked points pull the brow
-apart: its upper edge rises further than its lower one, and hair that grows below the tracked edge stays at the lid.
+What unfolds below a raised brow is the skin between the lid's crease and the brow; lashes stay with the lid. Left to
+themselves the tracked points pull the brow apart: its upper edge rises further than its lower one, and hair that grows
+below the tracked edge stays at the lid.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ _SIDES = (
     ((300, 293, 334, 296, 336), (276, 283, 282, 295, 285), (342, 445, 444, 443, 442, 441, 413),
      (467, 260, 259, 257, 258, 286, 414), (466, 388, 387, 386, 385, 384, 398)),
 )  # fmt: skip
-# How far the row below goes along with the brow, and the crease; the rest of the crease's way is the lid's, whose lashes
-# lie before it.
+# How far the row below goes along with the brow, and the crease. The rest of the crease's way is the lid's, whose
+# lashes lie before it.
 _BELOW, _CREASE = 0.8, 0.3
 
 
