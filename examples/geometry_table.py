@@ -63,7 +63,7 @@ class Holds:
 
     def __init__(self, mean: np.ndarray) -> None:
         self.openings = Openings(mean)
-        self.skull, self.brows = SkullHold(mean, self.openings.distances), BrowHold(mean)
+        self.skull, self.brows = SkullHold(mean, self.openings.distances), BrowHold(mean, self.openings.distances)
 
 
 def read_talk(path: Path, model: FaceModel, openings: Openings, count: int) -> Talk:
@@ -87,7 +87,7 @@ def displace(editor: GeometryEditor, talk: Talk, i: int, code: np.ndarray, model
     beta = talk.expressions[i]
     edited = editor.edit(talk.neutral[:80], beta, code, people)
     delta = (model.at_landmarks(model.exp_basis) @ (edited - beta)).astype(np.float32)
-    delta = holds.brows(holds.skull(delta))
+    delta = holds.brows.limited(holds.skull(delta))
     delta = holds.openings.lips(talk.points[i], delta, editor.speech, editor.opening(code, people), 0.0)
     return holds.openings.lids(talk.points[i], delta, talk.lids)
 

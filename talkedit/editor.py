@@ -195,7 +195,7 @@ class ClipEditor:
         self._openings = Openings(shape)
         self._units = ActionUnits(shape, self._openings, self.editors.geometry.speech)
         self._hold_skull = SkullHold(shape, self._openings.distances)
-        self._hold_brows = BrowHold(shape)
+        self._hold_brows = BrowHold(shape, self._openings.distances)
         self._hold_glasses = GlassesHold(shape)
         self._eyeballs, self._unfold = Eyeballs(self.model), Unfold(self.model)
         self._silhouette = Silhouette(self.model)
@@ -515,7 +515,7 @@ class ClipEditor:
         if controls[len(EMOTIONS)] > 0:
             delta = delta + self._calmed(speaker, points, controls[len(EMOTIONS)])
         part = min(float(self._parts @ code), 1.0) * known["pause"]
-        delta = self._hold_brows(self._hold_skull(delta) + self._units.held(units))
+        delta = self._hold_brows.limited(self._hold_skull(delta)) + self._hold_brows(self._units.held(units))
         wish = editor.opening(code, speaker.people)
         delta = self._openings.lips(points, delta, editor.speech, wish, part)
         delta = self._openings.lids(points, delta, speaker.reference)

@@ -18,7 +18,7 @@ from talkedit.emotions import EMOTIONS, Timeline
 from talkedit.errors import InputError
 from talkedit.facemodel.load import load_face_model
 from talkedit.geometry import losses
-from talkedit.geometry.brows import BrowHold
+from talkedit.geometry.brows import HIGHEST, BrowHold
 from talkedit.geometry.gan import (
     EXP,
     ID,
@@ -441,7 +441,7 @@ def test_cartilage_and_jaw_move_less_than_skin_and_the_rest_is_left_alone(model)
 @pytest.mark.parametrize("side", ((70, 63, 105, 66, 107, 46, 53, 52, 65, 55), (300, 293, 334, 296, 336, 276, 283)))
 def test_brows_move_in_one_piece(model, side):
     mean = model.at_landmarks(model.mean)
-    hold = BrowHold(mean)
+    hold = BrowHold(mean, Openings(mean).distances)
     pulled = np.random.default_rng(1).standard_normal((468, 3)).astype(np.float32)
     once = hold(pulled)
     np.testing.assert_allclose(hold(once)[list(side)], once[list(side)], atol=1e-5)  # nothing more to do
@@ -453,6 +453,22 @@ def test_brows_move_in_one_piece(model, side):
     apart = np.zeros((468, 3), np.float32)
     apart[[63, 105, 66, 293, 334, 296], 1], apart[[53, 52, 65, 283, 282, 295], 1] = 1.0, 0.5
     np.testing.assert_allclose(hold(apart)[[105, 52, 334, 282], 1], 0.75, atol=1e-6)
+
+
+def test_brows_are_raised_so_far_and_no_further(model):
+    mean = model.at_landmarks(model.mean)
+    hold, eye = BrowHold(mean, Openings(mean).distances), float(np.linalg.norm(mean[33] - mean[263]))
+    heights = []
+    for raised in (0.0, 0.01, 0.05, 0.1, 0.2, 0.4):
+        delta = np.zeros((468, 3), np.float32)
+        delta[:, 1] = raised * eye
+        heights.append(hold.limited(delta)[[105, 52, 334, 282], 1].mean() / eye)
+        below = mean[:, 1] < mean[[145, 374], 1].mean()
+        np.testing.assert_array_equal(hold.limited(delta)[below], delta[below])  # cheeks and mouth
+    assert (np.diff(heights) > 0).all() and heights[-1] < HIGHEST
+    assert heights[1] == pytest.approx(0.01, rel=0.01)  # small ones are left alone
+    lowered = np.full((468, 3), -0.1 * eye, np.float32)
+    np.testing.assert_allclose(hold.limited(lowered), hold(lowered), atol=1e-6)
 
 
 def test_shipped_neutral_takes_a_smile_out(speaker):

@@ -19,6 +19,9 @@ _SIDES = (
 # How far the row below goes along with the brow, and the crease. The rest of the crease's way is the lid's, whose
 # lashes lie before it.
 _BELOW, _CREASE = 0.8, 0.3
+# How far an emotion may raise brows over the eye distance, approached and never passed: what unfolds below them is a
+# thin strip of the picture, and beyond this it smears. How far around them the forehead follows, same unit.
+HIGHEST, _FOREHEAD = 0.1, 0.2
 
 
 class BrowHold:
@@ -26,9 +29,10 @@ class BrowHold:
 
     Args:
         mean: (468, 3) mean landmarks in model units.
+        distances: (468, 468) between them along the skin, see `talkedit.geometry.openings.Openings`.
     """
 
-    def __init__(self, mean: np.ndarray) -> None:
+    def __init__(self, mean: np.ndarray, distances: np.ndarray) -> None:
         one = np.eye(len(mean))
         columns = one.copy()
         for side in _SIDES:
@@ -40,10 +44,22 @@ class BrowHold:
             brow = _across(mean, pairs @ mean[:, 0], crease) @ pairs
             columns[crease] = _CREASE * brow + (1 - _CREASE) * _across(mean, mean[lid, 0], crease) @ one[lid]
         self._columns = columns.astype(np.float32)
+        self._eye = float(np.linalg.norm(mean[33] - mean[263]))
+        self._edges = np.array([point for upper, lower, *_ in _SIDES for point in upper + lower])
+        near = np.exp(-0.5 * (distances[self._edges].min(0) / (_FOREHEAD * self._eye)) ** 2)
+        self._near = np.where(mean[:, 1] > mean[self._edges, 1].min(), near, 0).astype(np.float32)
 
     def __call__(self, delta: np.ndarray) -> np.ndarray:
-        """(..., 468, 3) landmark displacements with each brow in one piece."""
+        """(..., 468, 3) landmark displacements with each brow in one piece; linear."""
         return self._columns @ delta
+
+    def limited(self, delta: np.ndarray) -> np.ndarray:
+        """(468, 3) the same, with brows raised by ``HIGHEST`` at most."""
+        raised = max(float(delta[self._edges, 1].mean()), 0.0)
+        limit = HIGHEST * self._eye
+        lower = delta.copy()
+        lower[:, 1] -= self._near * np.float32(raised - limit * np.tanh(raised / limit))
+        return self(lower)
 
 
 def _across(mean: np.ndarray, knots: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -294,7 +294,8 @@ def editor(run: Run, codes: Codes, model: FaceModel) -> GanGeometryEditor:
     """
     drawn = Sampler(codes, run.device)(200, np.random.default_rng(run.config.seed))
     mean, basis = model.at_landmarks(model.mean), model.at_landmarks(model.exp_basis)
-    skull, brows = SkullHold(mean, Openings(mean).distances), BrowHold(mean)
+    distances = Openings(mean).distances
+    skull, brows = SkullHold(mean, distances), BrowHold(mean, distances)
 
     def length(moves: np.ndarray) -> np.ndarray:
         return np.linalg.norm(brows(skull(np.einsum("vck,...k->...vc", basis, moves))), axis=-1).mean(-1)

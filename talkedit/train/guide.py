@@ -68,7 +68,7 @@ class Held:
     def __init__(self, model: FaceModel) -> None:
         mean = model.at_landmarks(model.mean)
         openings = Openings(mean)
-        skull, brows = SkullHold(mean, openings.distances), BrowHold(mean)
+        skull, brows = SkullHold(mean, openings.distances), BrowHold(mean, openings.distances)
         basis = np.moveaxis(model.at_landmarks(model.exp_basis), 2, 0)
         self._basis = torch.tensor(openings.shut(brows(skull(basis))), dtype=torch.float32)
         self._eye = float(np.linalg.norm(mean[33] - mean[263]))
