@@ -39,7 +39,7 @@ from talkedit.reconstruct.fit import Fitter
 from talkedit.reconstruct.pose import find_pose
 from talkedit.track import make_tracker
 from talkedit.train.codes import Codes, collect, judge_people
-from talkedit.train.expression_reader import ExpressionReader, neutral_of, train_reader
+from talkedit.train.expression_reader import ExpressionReader, held_expressions, neutral_of, train_reader
 from talkedit.train.linear import lip_gap
 from talkedit.types import Frame
 from talkedit.video.reader import read_frames
@@ -190,7 +190,8 @@ def main() -> None:
     judges = judge_people(collection.samples)
     taught = collect(collection, model, {s.person for s in collection.samples} - judges, mirror=False)
     people = {"strangers": judges, "everybody": None}
-    readers = {name: train_reader(collect(collection, model, who, mirror=False)) for name, who in people.items()}
+    held = held_expressions(model)
+    readers = {name: train_reader(collect(collection, model, who, mirror=False), held) for name, who in people.items()}
     shipped = load_linear(resources.find("checkpoints", "linear_editor.safetensors")).geometry
     editors: dict[str, GeometryEditor] = {"linear, same people": linear_of(taught), "linear, shipped": shipped}
     for pair in args.gan:

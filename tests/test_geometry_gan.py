@@ -33,9 +33,10 @@ from talkedit.geometry.gan import (
 from talkedit.geometry.openings import Openings
 from talkedit.geometry.skull import RIGID, SkullHold
 from talkedit.options import GEOMETRIES, EditOptions
+from talkedit.reconstruct.fit import Fitter
 from talkedit.report import StageClock
 from talkedit.train.codes import Codes
-from talkedit.train.expression_reader import train_reader
+from talkedit.train.expression_reader import held_expressions, train_reader
 from talkedit.train.geometry import (
     FURTHER,
     Config,
@@ -453,6 +454,15 @@ def test_brows_move_in_one_piece(model, side):
     apart = np.zeros((468, 3), np.float32)
     apart[[63, 105, 66, 293, 334, 296], 1], apart[[53, 52, 65, 283, 282, 295], 1] = 1.0, 0.5
     np.testing.assert_allclose(hold(apart)[[105, 52, 334, 282], 1], 0.75, atol=1e-6)
+
+
+def test_reader_does_not_see_what_is_held(model):
+    held, fitter, mean = held_expressions(model), Fitter(model), model.at_landmarks(model.mean)
+    distances, draw = Openings(mean).distances, np.random.default_rng(3)
+    expression = draw.standard_normal(EXP).astype(np.float32)
+    moved = BrowHold(mean, distances)(SkullHold(mean, distances)(model.at_landmarks(model.exp_basis) @ expression))
+    found = fitter.expression((mean + moved).astype(np.float32)) - fitter.expression(mean)
+    np.testing.assert_allclose(held @ expression, found, atol=2e-3)
 
 
 def test_brows_are_raised_so_far_and_no_further(model):

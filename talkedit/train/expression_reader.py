@@ -1,7 +1,8 @@
 """A classifier of emotions on expression coefficients, to judge geometry edits with.
 
 It learns from other people than the geometry GAN, and the GAN never sees it: a multinomial logistic regression on how
-far a face lies from the same person's neutral, with what words do to the lips taken out.
+far a face lies from the same person's neutral, with what words do to the lips taken out. So may be what the tracker's
+mesh does to nose, cheeks and jaw (see `talkedit.geometry.skull`): real faces' codes have it, no edit takes it over.
 """
 
 from __future__ import annotations
@@ -13,7 +14,12 @@ import torch
 from torch.nn import functional
 
 from talkedit.emotions import NEUTRAL
+from talkedit.facemodel.model import FaceModel
+from talkedit.geometry.brows import BrowHold
 from talkedit.geometry.gan import ID, TARGETS
+from talkedit.geometry.openings import Openings
+from talkedit.geometry.skull import SkullHold
+from talkedit.reconstruct.fit import Fitter
 from talkedit.train.codes import Codes
 
 DECAY = 0.0003
@@ -42,10 +48,26 @@ def neutral_of(codes: Codes) -> np.ndarray:
     return np.stack([means[p] for p in codes.person])
 
 
-def train_reader(codes: Codes) -> ExpressionReader:
-    """Fits the classifier; every emotion weighs alike, and within one every actor or crowd."""
+def held_expressions(model: FaceModel) -> np.ndarray:
+    """(64, 64) matrix H: ``H @ expression`` is what is left of it when bone is held and brows move in one piece."""
+    mean, fitter = model.at_landmarks(model.mean), Fitter(model)
+    distances, basis = Openings(mean).distances, np.moveaxis(model.at_landmarks(model.exp_basis), 2, 0)
+    moved = BrowHold(mean, distances)(SkullHold(mean, distances)(basis))
+    rest = fitter.expression(mean)
+    return np.stack([fitter.expression((mean + m).astype(np.float32)) - rest for m in moved], 1)
+
+
+def train_reader(codes: Codes, held: np.ndarray | None = None) -> ExpressionReader:
+    """Fits the classifier; every emotion weighs alike, and within one every actor or crowd.
+
+    Args:
+        codes: real faces.
+        held: see :func:`held_expressions`; None reads expressions as they are.
+    """
     taught = (codes.amount >= SHOWN) | (codes.label == TARGETS.index(NEUTRAL))
     seen = codes.projection.T * codes.scale[ID:]
+    if held is not None:
+        seen = held.T @ seen
     away = ((codes.code[:, ID:] - neutral_of(codes)) @ seen)[taught]
     label = codes.label[taught]
     cell = label * len(codes.groups) + codes.group[taught]
