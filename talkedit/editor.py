@@ -59,6 +59,8 @@ from talkedit.types import Frame, Track
 YAW_FADE = (42.0, 58.0)
 # Every so many frames one is unwrapped for the person classifier.
 LOOK_EVERY = 12
+# Of the frames looked at closely, every so many are encoded for the texture GAN: a network's pass each.
+CODE_EVERY = 3
 # How far an emotion may open lips that rest closed. Only in pauses: while words are spoken, closed is closed.
 PARTS_LIPS = {"surprised": 0.6, "fear": 0.3}
 PAUSE_SECONDS = 0.8
@@ -78,7 +80,7 @@ class Speaker:
     Attributes:
         fitter: sums for the identity, solved at the end of the first pass.
         lids: (right, left) lid gaps of the frames so far, model units.
-        features, contrast, blurs, rims, textures: of the frames that were looked at closely.
+        features, contrast, blurs, rims, textures: of the frames that were looked at closely; ``textures`` of some.
         identities: identity coefficients that the network read off those frames, where it is used.
         looks: (468, 3) landmarks in the model's frame, of every ``look_every``-th frame.
         frames: how many frames were learned from.
@@ -106,7 +108,7 @@ class Speaker:
     blurs: list[float] = field(default_factory=list)
     rims: list[float] = field(default_factory=list)
     identities: list[np.ndarray] = field(default_factory=list)
-    textures: list[Look] = field(default_factory=list)
+    textures: list[Look | None] = field(default_factory=list)
     looked: list[int] = field(default_factory=list)
     looks: list[np.ndarray] = field(default_factory=list)
     look_every: int = 1
@@ -127,8 +129,9 @@ class Speaker:
         clear = [not hidden(i) for i in self.looked]
         if any(clear):
             for name in ("features", "contrast", "blurs", "rims", "identities", "textures"):
-                found = getattr(self, name)
-                setattr(self, name, [one for one, keep in zip(found, clear, strict=False) if keep])
+                kept = [one for one, keep in zip(getattr(self, name), clear, strict=False) if keep]
+                if any(one is not None for one in kept):
+                    setattr(self, name, kept)
 
     def solve(self, classify: PersonClassifier | None) -> None:
         """Turns the sums into identity, reference, people and gain, and lets the samples go."""
@@ -280,12 +283,14 @@ class ClipEditor:
             visible = self._template.visible(mesh)
             detail = detail_of(luminance, visible)
             speaker.features.append(self.editors.classifier.features(detail))
-            if self._texture is not None:
+            if self._texture is not None and len(speaker.looked) % CODE_EVERY == 1:
                 texture = self._template.unwrap(frame.rgb, mesh)
                 speaker.textures.append(self._texture.look(texture, visible))
                 if self.options.refine:
                     speaker.view = speaker.view or MeanTexture()
                     speaker.view.add(texture, visible)
+            else:
+                speaker.textures.append(None)
             speaker.rims.append(glasses_score(luminance))
             speaker.contrast.append(contrast_gain(detail, visible))
             speaker.blurs.append(source_blur(frame.rgb, track.landmarks))
@@ -315,7 +320,8 @@ class ClipEditor:
                 speaker.drop(lambda index: self._occluders.at(index) is not None)
                 speaker.solve(classify)
                 if self._texture is not None:
-                    speaker.texture = self._texture.of(speaker.textures, self.options.classifier)
+                    looks = [look for look in speaker.textures if look is not None]
+                    speaker.texture = self._texture.of(looks, self.options.classifier)
                     speaker.textures = []
                     if speaker.view is not None:
                         found = speaker.view.refined(self._texture.synthesis, speaker.texture.code, self.options.refine)

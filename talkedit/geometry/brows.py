@@ -43,7 +43,10 @@ class BrowHold:
             columns[below] = _BELOW * brow + (1 - _BELOW) * one[below]
             brow = _across(mean, pairs @ mean[:, 0], crease) @ pairs
             columns[crease] = _CREASE * brow + (1 - _CREASE) * _across(mean, mean[lid, 0], crease) @ one[lid]
-        self._columns = columns.astype(np.float32)
+        # Few points take part; a product with all of them would wait for every core.
+        self._moved = np.flatnonzero((columns != one).any(1))
+        self._read = np.flatnonzero(columns[self._moved].any(0))
+        self._weights = columns[np.ix_(self._moved, self._read)].astype(np.float32)
         self._eye = float(np.linalg.norm(mean[33] - mean[263]))
         self._edges = np.array([point for upper, lower, *_ in _SIDES for point in upper + lower])
         near = np.exp(-0.5 * (distances[self._edges].min(0) / (_FOREHEAD * self._eye)) ** 2)
@@ -51,7 +54,9 @@ class BrowHold:
 
     def __call__(self, delta: np.ndarray) -> np.ndarray:
         """(..., 468, 3) landmark displacements with each brow in one piece; linear."""
-        return self._columns @ delta
+        out = delta.copy()
+        out[..., self._moved, :] = self._weights @ delta[..., self._read, :]
+        return out
 
     def limited(self, delta: np.ndarray) -> np.ndarray:
         """(468, 3) the same, with brows raised by ``HIGHEST`` at most."""
