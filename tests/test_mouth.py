@@ -15,9 +15,10 @@ from talkedit.composite.warp import Warp, build_warp, sample
 from talkedit.editor import Editor
 from talkedit.errors import InputError
 from talkedit.facemodel.load import load_face_model
+from talkedit.mouth import interior
 from talkedit.mouth.alignment import HEIGHT, WIDTH, align, cut, from_crop, hidden, to_crop
 from talkedit.mouth.completion import Completion, complete, load_completion, save_completion
-from talkedit.mouth.inside import look_inside
+from talkedit.mouth.inside import CAVITY_SHARE, look_inside
 from talkedit.mouth.interior import WIDER, _close, _widened, fill_mouth
 from talkedit.mouth.invention import OPENED, invent
 from talkedit.mouth.lips import beside_lips
@@ -452,3 +453,26 @@ def test_no_edit_leaves_a_mouth_alone(shared):
     file = sorted((shared / "data" / "portraits").glob("*.*"))[0]
     rgb = cv2.imread(str(file))[..., ::-1].copy()
     np.testing.assert_array_equal(Editor("happy", 0.0).edit_frame(rgb), rgb)
+
+
+def test_a_mouth_never_seen_open_is_darkest_above_and_shows_a_tongue_below(monkeypatch):
+    source, target = face(0.0), face(0.0)
+    target[INNER_LIPS[11:], 1] += 16
+    frame = draw(source, 16)
+    meshes = [np.asarray(model().position @ points).astype(np.float32) for points in (source, target)]
+    warp = build_warp(*meshes, model().triangles, model().uv, frame.shape)
+    inside = look_inside(frame, meshes[0][model().mouth_loop, :2], 90.0, 0.55, (None, None), Registration())
+    assert inside.shows == 0
+    moved = meshes[1][model().mouth_loop, :2] - [warp.x0, warp.y0]
+    columns = []
+    for tongue in (interior.TONGUE, 0.0):
+        monkeypatch.setattr(interior, "TONGUE", tongue)
+        picture = sample(frame, warp)
+        fill_mouth(picture, frame, warp, inside, meshes[1][model().mouth_loop, :2], np.zeros((2, 2)))
+        rows = np.s_[round(moved[:, 1].min()) : round(moved[:, 1].max()) + 1]
+        columns.append(picture[rows, round(moved[:, 0].mean())].astype(float).mean(1))
+    lit, dark = columns
+    hole = dark < 0.6 * inside.cavity.mean() / CAVITY_SHARE.mean()  # the lips are brighter
+    assert hole.sum() > 6 and lit[hole].argmin() < hole.sum() / 2
+    gain = lit[hole] / dark[hole]
+    assert gain[0] == pytest.approx(1, abs=0.02) and gain.max() > 1.15
