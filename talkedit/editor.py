@@ -80,7 +80,8 @@ class Speaker:
     Attributes:
         fitter: sums for the identity, solved at the end of the first pass.
         lids: (right, left) lid gaps of the frames so far, model units.
-        features, contrast, blurs, rims, textures: of the frames that were looked at closely; ``textures`` of some.
+        features, contrast, blurs, rims: of the frames that were looked at closely.
+        textures: of some of them, by their numbers.
         identities: identity coefficients that the network read off those frames, where it is used.
         looks: (468, 3) landmarks in the model's frame, of every ``look_every``-th frame.
         frames: how many frames were learned from.
@@ -108,7 +109,7 @@ class Speaker:
     blurs: list[float] = field(default_factory=list)
     rims: list[float] = field(default_factory=list)
     identities: list[np.ndarray] = field(default_factory=list)
-    textures: list[Look | None] = field(default_factory=list)
+    textures: dict[int, Look] = field(default_factory=dict)
     looked: list[int] = field(default_factory=list)
     looks: list[np.ndarray] = field(default_factory=list)
     look_every: int = 1
@@ -128,10 +129,10 @@ class Speaker:
         """Forgets the looks at frames that show something before the face, unless all of them do."""
         clear = [not hidden(i) for i in self.looked]
         if any(clear):
-            for name in ("features", "contrast", "blurs", "rims", "identities", "textures"):
-                kept = [one for one, keep in zip(getattr(self, name), clear, strict=False) if keep]
-                if any(one is not None for one in kept):
-                    setattr(self, name, kept)
+            for name in ("features", "contrast", "blurs", "rims", "identities"):
+                found = getattr(self, name)
+                setattr(self, name, [one for one, keep in zip(found, clear, strict=False) if keep])
+        self.textures = {i: look for i, look in self.textures.items() if not hidden(i)} or self.textures
 
     def solve(self, classify: PersonClassifier | None) -> None:
         """Turns the sums into identity, reference, people and gain, and lets the samples go."""
@@ -285,12 +286,10 @@ class ClipEditor:
             speaker.features.append(self.editors.classifier.features(detail))
             if self._texture is not None and len(speaker.looked) % CODE_EVERY == 1:
                 texture = self._template.unwrap(frame.rgb, mesh)
-                speaker.textures.append(self._texture.look(texture, visible))
+                speaker.textures[frame.index] = self._texture.look(texture, visible)
                 if self.options.refine:
                     speaker.view = speaker.view or MeanTexture()
                     speaker.view.add(texture, visible)
-            else:
-                speaker.textures.append(None)
             speaker.rims.append(glasses_score(luminance))
             speaker.contrast.append(contrast_gain(detail, visible))
             speaker.blurs.append(source_blur(frame.rgb, track.landmarks))
@@ -320,9 +319,8 @@ class ClipEditor:
                 speaker.drop(lambda index: self._occluders.at(index) is not None)
                 speaker.solve(classify)
                 if self._texture is not None:
-                    looks = [look for look in speaker.textures if look is not None]
-                    speaker.texture = self._texture.of(looks, self.options.classifier)
-                    speaker.textures = []
+                    speaker.texture = self._texture.of(list(speaker.textures.values()), self.options.classifier)
+                    speaker.textures = {}
                     if speaker.view is not None:
                         found = speaker.view.refined(self._texture.synthesis, speaker.texture.code, self.options.refine)
                         speaker.texture.code, speaker.view = found, None
@@ -521,7 +519,9 @@ class ClipEditor:
         if controls[len(EMOTIONS)] > 0:
             delta = delta + self._calmed(speaker, points, controls[len(EMOTIONS)])
         part = min(float(self._parts @ code), 1.0) * known["pause"]
-        delta = self._hold_brows.limited(self._hold_skull(delta)) + self._hold_brows(self._units.held(units))
+        delta = self._hold_brows.limited(self._hold_skull(delta))
+        if units.any():
+            delta = delta + self._hold_brows(self._units.held(units))
         wish = editor.opening(code, speaker.people)
         delta = self._openings.lips(points, delta, editor.speech, wish, part)
         delta = self._openings.lids(points, delta, speaker.reference)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from talkedit.geometry.openings import within
+
 # Each side: upper and lower edge of the brow, the row below it, the lid's crease, the lid's edge; temple to nose.
 _SIDES = (
     ((70, 63, 105, 66, 107), (46, 53, 52, 65, 55), (113, 225, 224, 223, 222, 221, 189),
@@ -61,9 +63,8 @@ class BrowHold:
     def limited(self, delta: np.ndarray) -> np.ndarray:
         """(468, 3) the same, with brows raised by ``HIGHEST`` at most."""
         raised = max(float(delta[self._edges, 1].mean()), 0.0)
-        limit = HIGHEST * self._eye
         lower = delta.copy()
-        lower[:, 1] -= self._near * np.float32(raised - limit * np.tanh(raised / limit))
+        lower[:, 1] -= self._near * np.float32(raised - within(raised, HIGHEST * self._eye))
         return self(lower)
 
 

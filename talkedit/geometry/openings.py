@@ -40,7 +40,7 @@ def smoothstep(x: np.ndarray | float, low: np.ndarray | float, high: np.ndarray 
     return t * t * (3 - 2 * t)
 
 
-def _within(size: float, limit: float) -> float:
+def within(size: float, limit: float) -> float:
     """A size that keeps small values and never passes the limit."""
     return limit * float(np.tanh(size / limit))
 
@@ -144,8 +144,8 @@ class Openings:
         down = max(-float(delta[np.r_[topo.OUTER_LIPS, topo.INNER_LIPS], 1].mean()), 0.0)
         share = PURSED + (1 - PURSED) * float(smoothstep(gap / self._eye, 0, ROUND))
         out = delta.copy()
-        out[:, 0] += np.float32(inwards - _within(share * inwards, share * NARROWEST * self._eye)) * self._widen
-        out[:, 1] += np.float32(down - _within(down, LOWEST * self._eye)) * self._near
+        out[:, 0] += np.float32(inwards - within(share * inwards, share * NARROWEST * self._eye)) * self._widen
+        out[:, 1] += np.float32(down - within(down, LOWEST * self._eye)) * self._near
         return out
 
     def lids(self, source: np.ndarray, delta: np.ndarray, reference: tuple[float, float]) -> np.ndarray:

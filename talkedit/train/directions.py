@@ -26,7 +26,6 @@ from talkedit.texture.gan_file import ENCODER, GENERATOR, load_network
 from talkedit.texture.stylegan import Synthesis
 from talkedit.texture.uv_map import UvTemplate
 from talkedit.train import faces
-from talkedit.train.codes import judge_people
 from talkedit.train.crops import emotions_of, load_crops
 from talkedit.train.guide import neutral_faces
 from talkedit.train.guide_texture import Shaded, ShadeGuidance, gains, guided
@@ -42,7 +41,7 @@ from talkedit.train.linear import (
     trust_in,
 )
 from talkedit.train.manifest import update_manifest
-from talkedit.train.picture_reader import SOURCES, Reader, load_reader
+from talkedit.train.picture_reader import SOURCES, Reader, load_reader, strangers
 from talkedit.train.textures import Textures, prepared_textures
 from talkedit.train.tgan import add_data_options, open_textures, paper_textures
 
@@ -327,11 +326,11 @@ def turned(gan: TextureGan, material: Material, reader: Reader, args: argparse.N
         raise InputError("--reader needs the pictures of the open recipe")
     collection = Collection(args.data, args.cache)
     crops, emotions = load_crops(collection, model, SOURCES, args.cache), emotions_of(collection, SOURCES)
-    strangers = np.isin(crops.people, sorted(judge_people([s for s in collection.samples if s.source in SOURCES])))
+    left_out = strangers(crops, collection)
     codes = neutral_codes(material)
-    shaded = Shaded(neutral_faces(crops, emotions, strangers, SHOWN), model)
+    shaded = Shaded(neutral_faces(crops, emotions, left_out, SHOWN), model)
     out = guided(gan, codes, reader, shaded, ShadeGuidance())
-    others = Shaded(neutral_faces(crops, emotions, ~strangers, SHOWN), model)
+    others = Shaded(neutral_faces(crops, emotions, ~left_out, SHOWN), model)
     told = {name: gains(g, codes, reader, others) for name, g in (("before", gan), ("after", out))}
     print(json.dumps({"read_on_people_left_out": told}), flush=True)
     return out

@@ -32,7 +32,7 @@ from talkedit.train.crops import emotions_of, load_crops
 from talkedit.train.guide import Guidance, Shown, gains, guided, neutral_faces
 from talkedit.train.linear import REACH
 from talkedit.train.manifest import update_manifest
-from talkedit.train.picture_reader import SOURCES, Reader, load_reader
+from talkedit.train.picture_reader import SOURCES, Reader, load_reader, strangers
 from talkedit.train.run import TrainingRun, add_run_arguments, finish_run
 from talkedit.train.settings import read_settings
 
@@ -269,16 +269,17 @@ def validate(run: Run, codes: Codes, seed: int = 0) -> dict[str, float]:
     return {name: round(value, 4) for name, value in out.items()}
 
 
-def turned(codes: Codes, reader: Reader, collection: Collection, cache: Path, model: FaceModel, config: Config,
-           left_out: set[str]) -> Codes:  # fmt: skip
+def turned(
+    codes: Codes, reader: Reader, collection: Collection, cache: Path, model: FaceModel, config: Config
+) -> Codes:
     """The codes with directions that read better on pictures, and how much better by people left out, printed."""
     crops, emotions = load_crops(collection, model, SOURCES, cache), emotions_of(collection, SOURCES)
-    strangers = np.isin(crops.people, sorted(left_out))
+    left_out = strangers(crops, collection)
     settings = Guidance(steps=config.guide_steps, keep=config.guide_keep)
-    shown = Shown(neutral_faces(crops, emotions, strangers, settings.pictures), model)
+    shown = Shown(neutral_faces(crops, emotions, left_out, settings.pictures), model)
     full = codes.directions[:-1] * codes.reach[:-1, None]
     moves = guided(full, codes.projection, reader, shown, model, settings, config.seed)
-    others = Shown(neutral_faces(crops, emotions, ~strangers, settings.pictures // 3), model)
+    others = Shown(neutral_faces(crops, emotions, ~left_out, settings.pictures // 3), model)
     told = {name: gains(m, reader, others, model) for name, m in (("before", full), ("after", moves))}
     print(json.dumps({"read_on_people_left_out": told}), flush=True)
     directions = np.concatenate([moves / codes.reach[:-1, None], codes.directions[-1:]])
@@ -326,7 +327,7 @@ def main(argv: list[str] | None = None) -> int:
     learned = {s.person for s in kept} - (held_out if config.leave_out else set())
     codes = collect(collection, model, learned)
     if args.reader is not None:
-        codes = turned(codes, load_reader(args.reader), collection, args.cache, model, config, held_out)
+        codes = turned(codes, load_reader(args.reader), collection, args.cache, model, config)
     run = Run(config, model, codes, args.run, device)
     finish_run(run, args.tensorboard)
     if config.leave_out:

@@ -20,11 +20,12 @@ from talkedit.emotions import EMOTIONS, NEUTRAL
 from talkedit.facemodel.camera import CAMERA, screen_points
 from talkedit.facemodel.model import FaceModel
 from talkedit.geometry.brows import BrowHold
+from talkedit.geometry.losses import FacePoints
 from talkedit.geometry.openings import Openings
 from talkedit.geometry.skull import SkullHold
 from talkedit.reconstruct.coefficients import LAYOUT
 from talkedit.train.crops import Crops
-from talkedit.train.picture_reader import SIZES, ZOOM, Reader, grey_of, look, view
+from talkedit.train.picture_reader import SIZES, ZOOM, Reader, grey_of, look, noisy, view
 from talkedit.train.reconstruction import Mirror
 
 # Emotions whose tracked averages hardly read on pictures though crowds show them. Smiles and surprise read as they are,
@@ -36,7 +37,6 @@ _LIPS = (np.array([37, 0, 267, 84, 17, 314]), np.array([82, 13, 312, 87, 14, 317
 _THICKNESS = 300.0
 # How far around the face its movement fades, over the outer-eye distance.
 _SKIRT = 0.2
-_NOISE = 0.03
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,7 @@ class Shown:
         self._corners, self._weights = torch.from_numpy(np.stack(corners)), torch.from_numpy(np.stack(weights))
         code = torch.from_numpy(crops.coefficients)
         self._angle, self._translation = code[:, LAYOUT["angle"]], code[:, LAYOUT["translation"]]
-        mean, *bases = (torch.tensor(model.at_landmarks(a), dtype=torch.float32) for a in (
-            model.mean, model.id_basis, model.exp_basis))  # fmt: skip
-        self._points = mean.expand(len(code), -1, -1)
-        for basis, name in zip(bases, ("identity", "expression"), strict=True):
-            self._points = self._points + torch.einsum("vck,bk->bvc", basis, code[:, LAYOUT[name]])
+        self._points = FacePoints(model).surface(torch.cat([code[:, LAYOUT[n]] for n in ("identity", "expression")], 1))
 
     def __len__(self) -> int:
         return len(self._grey)
@@ -209,8 +205,7 @@ def guided(
         target = wanted[torch.arange(settings.batch) % len(wanted)]
         strength = torch.from_numpy(rng.uniform(0.5, 1, (settings.batch, 1)).astype(np.float32))
         now = moves()
-        seen = shown(rows, held(now[target] * strength))
-        seen = seen + _NOISE * torch.from_numpy(rng.standard_normal(seen.shape, np.float32))
+        seen = noisy(shown(rows, held(now[target] * strength)), rng)
         loss = functional.nll_loss(reader(seen), target) + settings.keep * change.square().sum(1).mean()
         loss = loss + _THICKNESS * (held.thickness(now) - thickness).square().mean(1).sum()
         optimiser.zero_grad()

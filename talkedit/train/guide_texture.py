@@ -22,12 +22,11 @@ from talkedit.render.attributes import attribute_map
 from talkedit.texture.editor import LIMIT
 from talkedit.texture.gan import FINE, LIGHT, Directions, TextureGan
 from talkedit.train.crops import Crops
-from talkedit.train.picture_reader import SIZES, ZOOM, Reader, grey_of, look, view
+from talkedit.train.picture_reader import SIZES, ZOOM, Reader, grey_of, look, noisy, view
 
 EXTENT = {"happy": 0.85, "angry": 0.7, "sad": 0.65, "surprised": 0.9}
 """How strong the change of an emotion is at the end, its root mean square over what it was before: what reads better
 needs less. Those that crowds show often enough for a reader to be trusted; the others stay as they are."""
-_NOISE = 0.03
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,7 @@ class Shaded:
 
 def _uv_map(coefficients: np.ndarray, model: FaceModel, size: int) -> tuple[np.ndarray, np.ndarray]:
     """(S, S, 2) texture coordinates that a picture's pixels see, and (S, S) float32 where they see the face."""
-    mesh = model.mean + model.id_basis @ coefficients[LAYOUT["identity"]]
-    mesh = mesh + model.exp_basis @ coefficients[LAYOUT["expression"]]
+    mesh = model.vertices(coefficients[LAYOUT["identity"]], coefficients[LAYOUT["expression"]])
     points = screen_points_numpy(mesh, coefficients[LAYOUT["angle"]], coefficients[LAYOUT["translation"]])
     inside = ((points[:, :2] + 0.5) / CAMERA.size * 2 - 1) / ZOOM
     points[:, :2] = (inside + 1) / 2 * size - 0.5
@@ -155,8 +153,7 @@ def guided(
             if rng.random() < 0.5:  # what is good for one side is good for the other
                 change = change.flip(1)
             rows = torch.from_numpy(rng.integers(0, len(shaded), settings.batch))
-            seen = shaded(rows, change)
-            seen = seen + _NOISE * torch.from_numpy(rng.standard_normal(seen.shape, np.float32))
+            seen = noisy(shaded(rows, change), rng)
             target = torch.full((len(rows),), emotion)
             loss = functional.nll_loss(reader(seen), target) + settings.keep * offset.square().sum()
             optimiser.zero_grad()
