@@ -25,7 +25,7 @@ from talkedit.geometry.openings import Openings
 from talkedit.geometry.skull import SkullHold
 from talkedit.reconstruct.coefficients import LAYOUT
 from talkedit.train.crops import Crops
-from talkedit.train.picture_reader import SIZES, ZOOM, Reader, grey_of, look, noisy, view
+from talkedit.train.picture_reader import SIZES, ZOOM, Reader, grey_of, growth, look, noisy, view
 from talkedit.train.reconstruction import Mirror
 
 # Emotions whose tracked averages hardly read on pictures though crowds show them. Smiles and surprise read as they are,
@@ -217,10 +217,10 @@ def guided(
 @torch.no_grad()
 def gains(moves: np.ndarray, reader: Reader, shown: Shown, model: FaceModel) -> dict[str, float]:
     """By how much each emotion's mean probability grows when faces are moved by (7, 64) changes."""
-    held, out = Held(model), {}
-    rows = torch.arange(len(shown)).split(64)
-    still = torch.cat([reader(shown(r, torch.zeros(len(r), 468, 3))).exp() for r in rows])
-    for k, (name, move) in enumerate(zip(EMOTIONS, torch.from_numpy(moves), strict=True)):
-        moved = torch.cat([reader(shown(r, held(move.expand(len(r), -1)))).exp() for r in rows])
-        out[name] = round(float((moved - still)[:, k].mean()), 4)
-    return out
+    held, still = Held(model), torch.zeros(1, moves.shape[1])
+    each = torch.from_numpy(moves)[:, None]
+
+    def show(rows: Tensor, emotion: int | None) -> Tensor:
+        return shown(rows, held((still if emotion is None else each[emotion]).expand(len(rows), -1)))
+
+    return growth(reader, len(shown), show)

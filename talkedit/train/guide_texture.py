@@ -22,7 +22,7 @@ from talkedit.render.attributes import attribute_map
 from talkedit.texture.editor import LIMIT
 from talkedit.texture.gan import FINE, LIGHT, Directions, TextureGan
 from talkedit.train.crops import Crops
-from talkedit.train.picture_reader import SIZES, ZOOM, Reader, grey_of, look, noisy, view
+from talkedit.train.picture_reader import SIZES, ZOOM, Reader, grey_of, growth, look, noisy, view
 
 EXTENT = {"happy": 0.85, "angry": 0.7, "sad": 0.65, "surprised": 0.9}
 """How strong the change of an emotion is at the end, its root mean square over what it was before: what reads better
@@ -178,11 +178,11 @@ def _factor(changes: _Changes, emotion: int, offset: Tensor, wanted: Tensor) -> 
 @torch.no_grad()
 def gains(gan: TextureGan, codes: np.ndarray, reader: Reader, shaded: Shaded) -> dict[str, float]:
     """By how much each emotion's mean probability grows when faces are shaded at full intensity."""
-    changes, rows = _Changes(gan, codes), torch.arange(len(shaded)).split(64)
-    mean, out = torch.from_numpy(np.asarray(codes, np.float32)).mean(0), {}
-    still = torch.cat([reader(shaded(r, torch.zeros(gan.mask.shape))).exp() for r in rows])
-    for j, name in enumerate(EMOTIONS):
-        change = changes(mean, j, torch.zeros_like(changes.directions[j]))
-        moved = torch.cat([reader(shaded(r, change)).exp() for r in rows])
-        out[name] = round(float((moved - still)[:, j].mean()), 4)
-    return out
+    changes, mean = _Changes(gan, codes), torch.from_numpy(np.asarray(codes, np.float32)).mean(0)
+    none = torch.zeros_like(mean)
+    each = [changes(mean, j, none) for j in range(len(EMOTIONS))]
+
+    def show(rows: Tensor, emotion: int | None) -> Tensor:
+        return shaded(rows, torch.zeros(gan.mask.shape) if emotion is None else each[emotion])
+
+    return growth(reader, len(shaded), show)

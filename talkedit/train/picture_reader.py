@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from torch.nn import functional
 
 from talkedit.data.collection import Collection
 from talkedit.device import choose_device
+from talkedit.emotions import EMOTIONS
 from talkedit.errors import InputError
 from talkedit.facemodel.load import load_face_model
 from talkedit.geometry.gan import TARGETS
@@ -253,6 +255,23 @@ def recall(reader: Reader, pictures: Pictures) -> dict[str, float]:
         read.append(reader(look(grey, grid.expand(len(grey), -1, -1, -1))).argmax(1).numpy())
     hit = np.concatenate(read) == pictures.label
     return {TARGETS[k]: round(float(hit[pictures.label == k].mean()), 3) for k in np.unique(pictures.label)}
+
+
+@torch.no_grad()
+def growth(reader: Reader, count: int, show: Callable[[Tensor, int | None], Tensor]) -> dict[str, float]:
+    """By how much each emotion's mean probability grows on pictures that an edit changes.
+
+    Args:
+        reader: of the pictures.
+        count: how many there are.
+        show: (rows, index of the emotion or None for the pictures as they are) → (B, 1, S, S).
+    """
+
+    def read(emotion: int | None) -> Tensor:
+        return torch.cat([reader(show(rows, emotion)).exp() for rows in torch.arange(count).split(64)])
+
+    still = read(None)
+    return {name: round(float((read(k) - still)[:, k].mean()), 4) for k, name in enumerate(EMOTIONS)}
 
 
 def main(argv: list[str] | None = None) -> int:
