@@ -87,7 +87,7 @@ def displace(editor: GeometryEditor, talk: Talk, i: int, code: np.ndarray, model
     beta = talk.expressions[i]
     edited = editor.edit(talk.neutral[:80], beta, code, people)
     delta = (model.at_landmarks(model.exp_basis) @ (edited - beta)).astype(np.float32)
-    delta = holds.brows.limited(holds.skull(delta))
+    delta = holds.brows.limited(holds.skull(delta), talk.points[i], talk.lids)
     delta = holds.openings.lips(talk.points[i], delta, editor.speech, editor.opening(code, people), 0.0)
     return holds.openings.lids(talk.points[i], delta, talk.lids)
 

@@ -519,7 +519,7 @@ class ClipEditor:
         if controls[len(EMOTIONS)] > 0:
             delta = delta + self._calmed(speaker, points, controls[len(EMOTIONS)])
         part = min(float(self._parts @ code), 1.0) * known["pause"]
-        delta = self._hold_brows.limited(self._hold_skull(delta))
+        delta = self._hold_brows.limited(self._hold_skull(delta), points, speaker.reference)
         if units.any():
             delta = delta + self._hold_brows(self._units.held(units))
         wish = editor.opening(code, speaker.people)

@@ -18,7 +18,7 @@ from talkedit.emotions import EMOTIONS, Timeline
 from talkedit.errors import InputError
 from talkedit.facemodel.load import load_face_model
 from talkedit.geometry import losses
-from talkedit.geometry.brows import HIGHEST, BrowHold
+from talkedit.geometry.brows import HIGHEST, UNFOLDED, BrowHold
 from talkedit.geometry.gan import (
     EXP,
     ID,
@@ -467,18 +467,27 @@ def test_reader_does_not_see_what_is_held(model):
 
 def test_brows_are_raised_so_far_and_no_further(model):
     mean = model.at_landmarks(model.mean)
-    hold, eye = BrowHold(mean, Openings(mean).distances), float(np.linalg.norm(mean[33] - mean[263]))
+    openings, eye = Openings(mean), float(np.linalg.norm(mean[33] - mean[263]))
+    hold, lids = BrowHold(mean, openings.distances), openings.lid_reference(mean)
     heights = []
     for raised in (0.0, 0.01, 0.05, 0.1, 0.2, 0.4):
         delta = np.zeros((468, 3), np.float32)
         delta[:, 1] = raised * eye
-        heights.append(hold.limited(delta)[[105, 52, 334, 282], 1].mean() / eye)
+        moved = hold.limited(delta, mean, lids)
+        heights.append(moved[[105, 52, 334, 282], 1].mean() / eye)
         below = mean[:, 1] < mean[[145, 374], 1].mean()
-        np.testing.assert_array_equal(hold.limited(delta)[below], delta[below])  # cheeks and mouth
+        np.testing.assert_array_equal(moved[below], delta[below])  # cheeks and mouth
     assert (np.diff(heights) > 0).all() and heights[-1] < HIGHEST
     assert heights[1] == pytest.approx(0.01, rel=0.01)  # small ones are left alone
     lowered = np.full((468, 3), -0.1 * eye, np.float32)
-    np.testing.assert_allclose(hold.limited(lowered), hold(lowered), atol=1e-6)
+    np.testing.assert_allclose(hold.limited(lowered, mean, lids), hold(lowered), atol=1e-6)
+    # A brow that sits low over one eye has a narrow strip below it, which unfolds in proportion.
+    low, raised = mean.copy(), np.zeros((468, 3), np.float32)
+    low[[224, 223, 222], 1] -= 0.01 * eye
+    raised[:, 1] = 0.4 * eye
+    right, left = (hold.limited(raised, low, lids)[[52, 282], 1]) / eye
+    strip = (low[[224, 223, 222], 1] - low[[144, 145, 153], 1]).mean() - lids[0]
+    assert right < 1.02 * UNFOLDED * strip / eye < left < HIGHEST
 
 
 def test_shipped_neutral_takes_a_smile_out(speaker):

@@ -18,12 +18,16 @@ _SIDES = (
     ((300, 293, 334, 296, 336), (276, 283, 282, 295, 285), (342, 445, 444, 443, 442, 441, 413),
      (467, 260, 259, 257, 258, 286, 414), (466, 388, 387, 386, 385, 384, 398)),
 )  # fmt: skip
-# How far the row below goes along with the brow, and the crease. The rest of the crease's way is the lid's, whose
-# lashes lie before it.
-_BELOW, _CREASE = 0.8, 0.3
-# How far an emotion may raise brows over the eye distance, approached and never passed: what unfolds below them is a
-# thin strip of the picture, and beyond this it smears. How far around them the forehead follows, same unit.
-HIGHEST, _FOREHEAD = 0.1, 0.2
+# The lower lid of each side, in the middle.
+_UNDER = ((144, 145, 153), (373, 374, 380))
+# How far the row below goes along with the brow, to whose hair it belongs in most faces, and the crease. The rest of
+# the crease's way is the lid's, whose lashes lie before it.
+_BELOW, _CREASE = 0.95, 0.35
+# How far an emotion may raise brows, approached and never passed: what unfolds below them is a thin strip of the
+# picture, and beyond this it smears. Over the eye distance, and over the strip.
+HIGHEST, UNFOLDED = 0.1, 0.7
+# How far around the brows the forehead follows, over the eye distance.
+_FOREHEAD = 0.2
 
 
 class BrowHold:
@@ -50,9 +54,12 @@ class BrowHold:
         self._read = np.flatnonzero(columns[self._moved].any(0))
         self._weights = columns[np.ix_(self._moved, self._read)].astype(np.float32)
         self._eye = float(np.linalg.norm(mean[33] - mean[263]))
-        self._edges = np.array([point for upper, lower, *_ in _SIDES for point in upper + lower])
-        near = np.exp(-0.5 * (distances[self._edges].min(0) / (_FOREHEAD * self._eye)) ** 2)
-        self._near = np.where(mean[:, 1] > mean[self._edges, 1].min(), near, 0).astype(np.float32)
+        self._edges = np.array([upper + lower for upper, lower, *_ in _SIDES])
+        # The strip is as high as lids that are open leave it, whatever they do in a frame.
+        self._strips = np.array([(below[2:5], under) for (_, _, below, *_), under in zip(_SIDES, _UNDER, strict=True)])
+        near = np.exp(-0.5 * (distances[self._edges].min(1) / (_FOREHEAD * self._eye)) ** 2)
+        near *= near**4 / (near**4).sum(0).clip(1e-9)  # between the brows each has its share
+        self._near = np.where(mean[:, 1] >= mean[self._edges, 1].min(), near, 0).astype(np.float32)
 
     def __call__(self, delta: np.ndarray) -> np.ndarray:
         """(..., 468, 3) landmark displacements with each brow in one piece; linear."""
@@ -60,11 +67,19 @@ class BrowHold:
         out[..., self._moved, :] = self._weights @ delta[..., self._read, :]
         return out
 
-    def limited(self, delta: np.ndarray) -> np.ndarray:
-        """(468, 3) the same, with brows raised by ``HIGHEST`` at most."""
-        raised = max(float(delta[self._edges, 1].mean()), 0.0)
+    def limited(self, delta: np.ndarray, source: np.ndarray, lids: tuple[float, float]) -> np.ndarray:
+        """(468, 3) the same, with each brow raised by ``HIGHEST`` and by ``UNFOLDED`` at most.
+
+        Args:
+            delta: (468, 3) landmark displacements.
+            source: (468, 3) tracked landmarks in the model's frame.
+            lids: (right, left) lid gap of the open eyes of this clip, model units.
+        """
         lower = delta.copy()
-        lower[:, 1] -= self._near * np.float32(raised - within(raised, HIGHEST * self._eye))
+        for edges, (below, under), near, lid in zip(self._edges, self._strips, self._near, lids, strict=True):
+            strip = max(float((source[below, 1] - source[under, 1]).mean()) - lid, 0.05 * self._eye)
+            raised = max(float(delta[edges, 1].mean()), 0.0)
+            lower[:, 1] -= near * np.float32(raised - within(raised, min(HIGHEST * self._eye, UNFOLDED * strip)))
         return self(lower)
 
 

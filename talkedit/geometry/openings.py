@@ -28,7 +28,10 @@ LIP_REACH = {"upper": 0.10, "lower": 0.17}
 PURSED, ROUND, PURSE_REACH = 0.35, 0.14, 0.14
 # How far, over the eye distance, an emotion may draw an open mouth's corners in, and any mouth as a whole down; both
 # are approached, never passed. The jaw's own way down comes with the opening.
-NARROWEST, LOWEST = 0.1, 0.05
+NARROWEST, LOWEST = 0.06, 0.05
+# How far around a corner of the mouth the skin goes along with it: the crease beyond the tracked corner would be drawn
+# out to a streak.
+CREASE_REACH = 0.12
 LID_REACH = 0.08
 _RIGHT_LIDS = np.array([[246, 7], [161, 163], [160, 144], [159, 145], [158, 153], [157, 154], [173, 155]])
 _LEFT_LIDS = np.array([[466, 249], [388, 390], [387, 373], [386, 374], [385, 380], [384, 381], [398, 382]])
@@ -74,6 +77,12 @@ class Openings:
         corners = topo.LIP_CORNERS_OUTER
         lip = self.distances[np.r_[topo.OUTER_LIPS, topo.INNER_LIPS]].min(0)
         self._near = np.exp(-0.5 * (lip / PURSE_REACH) ** 2).astype(np.float32)
+        distant = self.distances[corners] / self._eye
+        self._crease = np.exp(-0.5 * (distant / CREASE_REACH) ** 2).astype(np.float32)[:, :, None]
+        # From the corner outwards, and less and less towards the middle; lips have their own way.
+        outwards = (np.abs(mean[:, 0]) - np.abs(mean[corners, 0]).mean()) / self._eye
+        self._crease *= smoothstep(outwards, -CREASE_REACH, 0)[:, None]
+        self._crease[:, np.r_[topo.OUTER_LIPS, topo.INNER_LIPS]] = 0
         self._widen = (mean[:, 0] / np.abs(mean[corners, 0]).mean() * self._near).astype(np.float32)
 
     def _spread(self, points: np.ndarray, other: np.ndarray, fixed: np.ndarray, reach: float) -> np.ndarray:
@@ -146,6 +155,8 @@ class Openings:
         out = delta.copy()
         out[:, 0] += np.float32(inwards - within(share * inwards, share * NARROWEST * self._eye)) * self._widen
         out[:, 1] += np.float32(down - within(down, LOWEST * self._eye)) * self._near
+        for corner, near in zip(topo.LIP_CORNERS_OUTER, self._crease, strict=True):
+            out += near * (out[corner] - out)
         return out
 
     def lids(self, source: np.ndarray, delta: np.ndarray, reference: tuple[float, float]) -> np.ndarray:
