@@ -10,6 +10,7 @@ import numpy as np
 
 from talkedit import resources
 from talkedit.checkpoint import load_gan, load_linear
+from talkedit.composite.contour import smooth_contours
 from talkedit.composite.occlusion import Hidden, Together
 from talkedit.composite.shade import multiply_ratio
 from talkedit.composite.softness import CRISP, keep_softness, source_blur
@@ -386,6 +387,8 @@ class ClipEditor:
             if warp is None:
                 return frame.rgb
             picture = sample(frame.rgb, warp) if geometry else self._rect(frame.rgb, warp).copy()
+            if geometry:
+                smooth_contours(picture, frame.rgb, warp, known["mesh"], target, model.triangles)
         if self.options.only != "geometry":
             with self.clock("texture"):
                 speaker, code = known["speaker"], controls[: len(EMOTIONS)]

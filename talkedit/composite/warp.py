@@ -79,11 +79,20 @@ def build_warp(
         return None
     attributes = np.concatenate([source[:, :2] - target[:, :2], uv], axis=1).astype(np.float32)
     values, hit = attribute_map(target.astype(np.float32), triangles, attributes, y1 - y0, x1 - x0, (x0, y0), device)
-    gx, gy = np.meshgrid(np.arange(x0, x1, dtype=np.float32), np.arange(y0, y1, dtype=np.float32))
-    where = values[..., :2]
-    where[..., 0] += gx
-    where[..., 1] += gy
-    return Warp(x0, y0, where, values[..., 2:4], hit)
+    return Warp(x0, y0, *_split(values, np.float32(x0), np.float32(y0)), hit)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _split(values: np.ndarray, x0: np.float32, y0: np.float32) -> tuple[np.ndarray, np.ndarray]:
+    """(h, w, 4) displacement and texture coordinates as two maps, the first turned into places."""
+    height, width = values.shape[:2]
+    where, uv = np.empty((height, width, 2), np.float32), np.empty((height, width, 2), np.float32)
+    for y in range(height):
+        for x in range(width):
+            where[y, x, 0] = values[y, x, 0] + (x0 + np.float32(x))
+            where[y, x, 1] = values[y, x, 1] + (y0 + np.float32(y))
+            uv[y, x, 0], uv[y, x, 1] = values[y, x, 2], values[y, x, 3]
+    return where, uv
 
 
 def sample(frame: np.ndarray, warp: Warp) -> np.ndarray:
