@@ -22,11 +22,11 @@ from talkedit.mouth.inside import CAVITY_SHARE, look_inside
 from talkedit.mouth.interior import WIDER, _close, _widened, fill_mouth
 from talkedit.mouth.invention import OPENED, invent
 from talkedit.mouth.lips import beside_lips
-from talkedit.mouth.memory import KEPT, SPACING, MouthMemory
+from talkedit.mouth.memory import BACK, KEPT, SPACING, MouthMemory, _arch
 from talkedit.mouth.registration import Registration, find
 from talkedit.mouth.rows import Row, depth, split, toothness
 from talkedit.reconstruct.pose import find_pose
-from talkedit.track.topology import INNER_LIPS
+from talkedit.track.topology import INNER_LIPS, OUTER_LIPS
 from talkedit.train import teeth as training
 from talkedit.train.mouths import Mouths
 
@@ -277,6 +277,21 @@ def teeth_row() -> Row:
     return Row(cv2.GaussianBlur(picture, (0, 0), 0.8), teeth, np.float32(SKIN), np.eye(2, 3, dtype=np.float32))
 
 
+def test_a_row_goes_on_to_the_corners_lower_and_darker():
+    row, pixels = teeth_row(), 90
+    stray = row.teeth.copy()
+    stray[20:24, 4:7] = 1  # a gleam on the lip is no end of the row
+    picture, arch = _arch(row.picture, stray, pixels)
+    np.testing.assert_array_equal(arch[:, 20:80], stray[:, 20:80])
+    np.testing.assert_array_equal(picture[16:28, 20:80], row.picture[16:28, 20:80])
+    light = picture.astype(float).mean(2)
+    for columns in (range(80, 88), range(19, 11, -1)):
+        height = arch[:, list(columns)].sum(0)
+        assert 0.8 * 14 < height[0] <= 15 and (np.diff(height) <= 1).all() and height[-1] < 0.92 * height[0]
+    assert arch[:, 80 + round(BACK * pixels) :].max() < 0.05
+    assert light[22, 81:89].mean() > 1.1 * light[22, 89:93].mean() and light[22, 82] < light[22, 60]
+
+
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (2.4, -1.3), (-3.0, 3.5)])
 def test_a_row_is_found_where_the_frame_shows_it(shift):
     row = teeth_row()
@@ -409,6 +424,31 @@ def test_lips_that_were_closed_open_onto_remembered_teeth():
         fill_mouth(picture, frame, warp, inside, meshes[1][model().mouth_loop, :2], np.zeros((2, 2)))
         pictures.append(teeth_of(picture).sum())
     assert pictures[0] > 100 and pictures[1] == 0
+
+
+def test_a_wide_smile_shows_the_row_up_to_the_corners_and_a_narrow_one_what_was_seen():
+    source = face(0.2)
+    pose = find_pose(source, model().at_landmarks(model().mean))
+    rows = remembered().solve().placed(pose, pose.to_model(source))
+    bare = tuple(row and replace(row, arch=None) for row in rows)
+    shown = {}
+    for wider in (0.0, 12.0):
+        target = source.copy()
+        lips = np.r_[INNER_LIPS, OUTER_LIPS]
+        middle = source[INNER_LIPS, 0].mean()
+        target[lips, 0] += wider * (source[lips, 0] - middle) / np.abs(source[INNER_LIPS, 0] - middle).max()
+        target[INNER_LIPS[11:], 1] += 3
+        meshes = [np.asarray(model().position @ points, np.float32) for points in (source, target)]
+        frame = draw(source, 16, 1.0)
+        warp = build_warp(*meshes, model().triangles, model().uv, frame.shape)
+        for name, remember in (("arch", rows), ("seen", bare)):
+            inside = look_inside(frame, meshes[0][model().mouth_loop, :2], 90.0, 0.55, remember, Registration())
+            picture = sample(frame, warp)
+            fill_mouth(picture, frame, warp, inside, meshes[1][model().mouth_loop, :2], np.zeros((2, 2)))
+            shown[name, wider] = picture.astype(int)
+    np.testing.assert_array_equal(shown["arch", 0.0], shown["seen", 0.0])
+    brighter = (shown["arch", 12.0] - shown["seen", 12.0]).mean(2)
+    assert brighter.max() > 20 and brighter.min() > -20
 
 
 class Painter(torch.nn.Module):

@@ -16,6 +16,8 @@ from talkedit.track import topology as topo
 
 # Inner-lip gap of ordinary speech over the outer-eye distance: a gap of this size grows by what the emotion asks for.
 SPOKEN = 0.12
+# Share of what an emotion opens that the jaw opens, as in words; the rest is done by the lips, which bare the teeth.
+JAW = 0.5
 # How far gaps may shrink or grow at most.
 LIP_RANGE = (0.7, 1.8)
 # An emotion adds nothing to a gap of WIDEST, and less and less over the last ROOM before it.
@@ -124,7 +126,7 @@ class Openings:
                 np.clip((WIDEST - middle / self._eye) / ROOM, 0, 1)
             )
         opened = max(middle * (factor - 1), part * max(wish, 0.0)) if wish > 0 else middle * (factor - 1)
-        out = self._moderate(delta, middle + opened) + speech * np.float32(opened)
+        out = self._moderate(delta, middle + opened) + speech * np.float32(opened * JAW)
         # Every pair along the lips: the same factor, or the shape that words give to lips that part.
         profile = self.lip_gaps(speech)
         target = np.maximum(gaps * factor, gaps + np.maximum(part * wish, 0) * profile)

@@ -50,6 +50,7 @@ class Inside:
         own: two (h, w, 4) float32, the row's own pixels times the share of the pixel that is the row's, and that share.
         beyond: the same of what both rows' colours are continued with under the lips; all zero between them.
         lower: (h, w) float32 0..1, share of that which is the lower row's.
+        shaded: two (h, w) float32 0..1, own pixels too dark for teeth where a wider mouth would show the row.
         rows: remembered teeth, laid onto the own ones; None where there are none.
         gains: what the remembered colours are multiplied by.
         trust: 0..1, how far the remembered teeth may show.
@@ -64,6 +65,7 @@ class Inside:
     own: list[np.ndarray]
     beyond: np.ndarray
     lower: np.ndarray
+    shaded: list[np.ndarray]
     rows: tuple[Row | None, Row | None]
     gains: list[float]
     trust: np.ndarray
@@ -99,7 +101,9 @@ def look_inside(
         rows = tuple(row and registration.hold(row, eye, k) for k, row in enumerate(behind))
         none, share = np.zeros((1, 1, 4), np.float32), np.zeros((1, 1), np.float32)
         own, cavity = [none, none], lips * CAVITY_SHARE
-        return Inside(loop, eye, blur, 0.0, corner, own, none, share, rows, gains, registration.trust, cavity)
+        return Inside(
+            loop, eye, blur, 0.0, corner, own, none, share, [share, share], rows, gains, registration.trust, cavity
+        )
 
     feather = max(blur, FEATHER * eye)
     rgb, grey, here = area.astype(np.float32), brightness(area), loop - corner.astype(np.float32)
@@ -109,22 +113,24 @@ def look_inside(
     cavity = _cavity_colour(rgb, grey, seen, lips)
     beyond = _continued(rgb, seen * np.float32(shows), eye)
     broad = cv2.GaussianBlur(grey, (0, 0), TOOTH * eye)
-    own = []
+    own, shaded = [], []
     for k, share in enumerate((1 - lower, lower)):
         mine = seen * share
         if rows[k] is None:  # without teeth all moves as the lip does
             mine += like_lips * share
+            shaded.append(np.zeros_like(mine))
         else:
             lit = rows[k].level(corner, grey.shape) * np.float32(gains[k])
             bright, more = _relight(broad, mine * like_teeth, grey, lit, teeth[k], eye)
             gains[k] *= more
+            shaded.append(rows[k].where(corner, grey.shape, wide=True) * (1 - bright))
             if k == 0:  # only the shadow that the upper lip throws on teeth is seen there, not the teeth
                 mine *= 1 - teeth[k] * (1 - bright)
             else:
                 registration.compare(mine * teeth[k], like_teeth, eye, k)
         mine *= np.float32(shows)
         own.append(_premultiplied(rgb, mine))
-    return Inside(loop, eye, blur, shows, corner, own, beyond, lower, rows, gains, registration.trust, cavity)
+    return Inside(loop, eye, blur, shows, corner, own, beyond, lower, shaded, rows, gains, registration.trust, cavity)
 
 
 def _premultiplied(rgb: np.ndarray, share: np.ndarray) -> np.ndarray:

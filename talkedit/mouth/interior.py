@@ -25,8 +25,10 @@ RIM = 0.02  # lips around the source's mouth that come along with its inside, ov
 LIP_MIDDLE = 0.5  # share of a lip, about, that counts as its middle
 # How much of the way from its jaw's movement to its lip's a row goes: it reaches under the lip for a while only, and a
 # lip that slid all the way would bare the dark behind it.
-RIDES = 0.75
+RIDES = 0.35
 WIDENING = 0.5  # how much of a mouth's widening its inside takes part in where it shows no teeth
+# So much wider, over the eye distance, a smile shows its row of teeth up to the corners, where the source has shadow.
+SMILES = (0.02, 0.1)
 LIP_HOLD = 0.05  # so near to a lip, about, that moves just as the lip does, over the eye distance
 MARGIN = 3.0  # pixels; the mesh is finer than the loop, so that its hole reaches beyond it in places
 # Share of a mouth's widening that its rows of teeth take part in, or the corners would be all dark; and the width at
@@ -87,19 +89,25 @@ def fill_mouth(
     mouth = inside.cavity * light.astype(np.float32)[..., None]
     to_x, to_y = (corner - inside.corner).astype(np.float32)
     opened = np.float32(smoothstep(gap_of(target) / eye, *SHOWS_TEETH))
+    wider = (np.linalg.norm(loop[10] - loop[0]) - np.linalg.norm(source[10] - source[0])) / eye
+    wide = np.float32(smoothstep(wider, *SMILES))
     for k in (1, 0):  # the upper row lies before the lower
         row, lip = inside.rows[k], _LIPS[k]
         share = inside.lower if k else 1 - inside.lower
         if row is not None:
             lip_moves = (_WEIGHTS * moved[lip]).sum(0)
             move = jaws[k] + RIDES * (lip_moves - jaws[k])
-            teeth = row.where(corner - move, shape) * (alpha > 0) * (opened * np.float32(inside.trust[k]))
+            teeth = row.where(corner - move, shape)
+            if wide > 0:
+                teeth += wide * (row.where(corner - move, shape, wide=True) - teeth)
+            teeth *= (alpha > 0) * (opened * np.float32(inside.trust[k]))
             colours = np.zeros((*shape, 3), np.uint8)
             there = around(teeth > 0)
             if there is not None:
                 first = corner - move + [there[1].start, there[0].start]
                 colours[there] = row.colours(first, teeth[there].shape)
-            own, dx, dy = _shifted(inside.own[k], inside.corner + move - corner)
+            own = inside.own[k] * (1 - wide * inside.shaded[k])[..., None] if wide > 0 else inside.own[k]
+            own, dx, dy = _shifted(own, inside.corner + move - corner)
             _lay(mouth, own, inside.beyond, share, dx, dy, colours, teeth, np.float32(inside.gains[k]))
         elif shows > 0:
             shift_x, shift_y = _bent(x + np.float32(x0), y + np.float32(y0), source[lip], target[lip], LIP_HOLD * eye)

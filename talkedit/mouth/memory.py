@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from talkedit.composite.warp import around, bounds
+from talkedit.geometry.openings import smoothstep
 from talkedit.mouth.alignment import polygon
 from talkedit.mouth.grid import Grid, Rows
 from talkedit.mouth.registration import find
@@ -44,8 +45,11 @@ _GLANCE, _UNSURE = 100.0, 1.1
 _UPPER_ABOVE, _LOWER_BELOW = 0.8, 0.3  # where each row can be between the lips
 # Upper teeth end so far below the lips of the mean face, give or take, in eye distances.
 EDGE, ANATOMY = 0.02, 0.03
-UNDER = 0.03  # how far a row goes on under the lip, in eye distances
+UNDER = 0.07  # how far a row goes on under the lip, in eye distances
 DARKER = 0.985  # by which it gets darker there, a pixel
+# A row goes on so far beyond its ends, in eye distances, that much lower an eye distance, and loses so much of its
+# light on the way; a column with less of it than this share of the highest lies beyond.
+BACK, RECEDES, SHADED, SPARSE = 0.16, 1.2, 0.6, 0.6
 CLOSE = 2  # half the width of gaps between teeth, pixels
 SHRINK = 1.5  # tracked inner lips lie up to so many pixels outside the real ones
 ENOUGH = 0.0025  # area of teeth, in squared eye distances, from which on a row is worth showing
@@ -247,8 +251,9 @@ class MouthMemory:
         teeth = (np.clip(1.5 * cv2.GaussianBlur(teeth, (0, 0), 0.8), 0, 1) * total).astype(np.float32)
         # Every one of them was put a little beside its place: their mean is nearer to it.
         picture = _lengthen(picture, teeth, round(UNDER * pixels), 1 if is_lower else -1)
+        picture, arch = _arch(picture, teeth, pixels)
         still[:, 2] = -np.mean(beside, axis=0)
-        return Row(picture, teeth, light, still)
+        return Row(picture, teeth, light, still, arch)
 
 
 def _lengthen(picture: np.ndarray, teeth: np.ndarray, pixels: int, step: int) -> np.ndarray:
@@ -267,6 +272,41 @@ def _lengthen(picture: np.ndarray, teeth: np.ndarray, pixels: int, step: int) ->
         out[new] = (np.roll(out, step, axis=0) * DARKER)[new]
         teeth[new] = more[new]
     return (out + 0.5).astype(np.uint8)
+
+
+def _arch(picture: np.ndarray, teeth: np.ndarray, pixels: float) -> tuple[np.ndarray, np.ndarray]:
+    """The row goes on to the corners of a smile: mirrored at either end, ever lower and darker, as arches recede.
+
+    Args:
+        picture: (h, w, 3) uint8.
+        teeth: (h, w) float32 0..1.
+        pixels: per eye distance.
+
+    Returns:
+        (h, w, 3) uint8 and (h, w) float32 0..1 of the whole row.
+    """
+    height = teeth.sum(0)
+    sparse = np.flatnonzero(height <= SPARSE * np.percentile(height, 98))
+    best = int(np.argmax(height))
+    full = np.arange(sparse[sparse < best].max(initial=-1) + 1, sparse[sparse > best].min(initial=len(height)))
+    if len(full) < 3:
+        return picture, teeth
+    out, arch, w = picture.copy(), teeth.copy(), teeth.shape[1]
+    middle = (np.arange(len(teeth)) @ teeth).sum() / teeth.sum()
+    matt = np.percentile(picture[teeth > 0.5], 70, axis=0)  # a highlight is not mirrored
+    for end, step in ((full[0], -1), (full[-1], 1)):
+        for away in range(1, min(round(BACK * pixels), w - 1 - end if step > 0 else end, full[-1] - full[0])):
+            far, to, source = away / pixels, end + step * away, end - step * away
+            rows = middle + (np.arange(len(teeth), dtype=np.float32) - middle) / (1 - RECEDES * far)
+            light = 1 - SHADED * float(smoothstep(far, 0, BACK))
+            shown = np.interp(rows, np.arange(len(teeth)), teeth[:, source], 0, 0) * float(
+                1 - smoothstep(far, 0.7 * BACK, BACK)
+            )
+            more = shown > arch[:, to]
+            column = np.stack([np.interp(rows, np.arange(len(teeth)), picture[:, source, c]) for c in range(3)], 1)
+            out[more, to] = (np.minimum(column, matt) * light + 0.5).astype(np.uint8)[more]
+            arch[more, to] = shown[more]
+    return out, arch
 
 
 def _keep(kept: list[_Kept], new: _Kept) -> None:

@@ -127,12 +127,14 @@ class Row:
         teeth: (h, w) float32 0..1, where teeth were seen.
         light: (3,) float32 colour of the skin around the mouth in the same light.
         place: (2, 3) float32 affine map from the frame to this picture.
+        arch: (h, w) float32 0..1, where a mouth wider than any that was seen shows the row; None where that is unknown.
     """
 
     picture: np.ndarray
     teeth: np.ndarray
     light: np.ndarray
     place: np.ndarray
+    arch: np.ndarray | None = None
 
     def colours(self, corner: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         """(h, w, 3) uint8 picture in a rectangle of the frame, given its (2,) top left pixel and (h, w)."""
@@ -142,9 +144,10 @@ class Row:
         """(h, w) float32 brightness of the same."""
         return _cut(brightness(self.picture), self.place, corner, shape, cv2.INTER_LINEAR, cv2.BORDER_REPLICATE)
 
-    def where(self, corner: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-        """(h, w) float32 how far that is teeth."""
-        return _cut(self.teeth, self.place, corner, shape, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
+    def where(self, corner: np.ndarray, shape: tuple[int, int], wide: bool = False) -> np.ndarray:
+        """(h, w) float32 how far that is teeth, or the whole ``arch``."""
+        shown = self.arch if wide and self.arch is not None else self.teeth
+        return _cut(shown, self.place, corner, shape, cv2.INTER_LINEAR, cv2.BORDER_CONSTANT)
 
     def at(self, place: np.ndarray) -> Row:
         """The row in a frame, given the (2, 3) map from the frame to the pictures of its grid."""
