@@ -289,7 +289,7 @@ def test_a_row_goes_on_to_the_corners_lower_and_darker():
         height = arch[:, list(columns)].sum(0)
         assert 0.8 * 14 < height[0] <= 15 and (np.diff(height) <= 1).all() and height[-1] < 0.92 * height[0]
     assert arch[:, 80 + round(BACK * pixels) :].max() < 0.05
-    assert light[22, 81:89].mean() > 1.1 * light[22, 89:93].mean() and light[22, 82] < light[22, 60]
+    assert light[22, 81:89].mean() > 1.1 * light[22, 89:93].mean()
 
 
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (2.4, -1.3), (-3.0, 3.5)])
