@@ -128,6 +128,7 @@ def _editing(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--refine", nargs="?", type=int, const=REFINE, default=0, metavar="STEPS", help="fit the "
                        f"texture GAN to the speaker first, seconds a shot (default {REFINE} steps)")  # fmt: skip
     group.add_argument("--no-smooth", action="store_true", help="do not smooth the edit over time")
+    group.add_argument("--no-furrows", action="store_true", help="do not draw the sharp lines of brows and forehead")
     group.add_argument("--no-classifier", action="store_true", help="do not weigh directions by the person")
     group.add_argument("--no-teeth", action="store_true", help="do not fill opened mouths")
     group.add_argument("--face-model", default="open", metavar="NAME|PATH", help="face model (default open)")
@@ -161,7 +162,7 @@ def _options(arguments: argparse.Namespace) -> dict:
     """Keyword arguments shared by edit_video and compare_video."""
     same = ("au", "start", "end", "only", "geometry", "texture", "refine", "face_model", "tracker", "face",
             "reconstruction", "device", "threads", "seed", "crf", "overwrite")  # fmt: skip
-    switched_off = {name: not getattr(arguments, f"no_{name}") for name in ("smooth", "classifier", "teeth")}
+    switched_off = {name: not getattr(arguments, f"no_{name}") for name in ("smooth", "classifier", "furrows", "teeth")}
     return {name: getattr(arguments, name) for name in same} | switched_off
 
 

@@ -44,6 +44,7 @@ from talkedit.reconstruct.pose import find_pose
 from talkedit.report import StageClock
 from talkedit.smooth import half_width, smooth_at
 from talkedit.texture.editor import PersonClassifier, contrast_gain, detail_of
+from talkedit.texture.furrows import Furrows
 from talkedit.texture.gan import Look, SpeakerTexture, load_texture_gan
 from talkedit.texture.glasses import glasses_score
 from talkedit.texture.refine import MeanTexture
@@ -94,6 +95,7 @@ class Speaker:
         view: the speaker's mean texture, where the GAN's code is refined.
         texture: the speaker's editor of the texture GAN, where it is used.
         texture_gain: how strongly wrinkles show in this shot.
+        shading: the controls of the frame before, and the change of texture they ask for.
         blur: how soft this shot is, pixels.
         glasses: 0..1, the speaker wears glasses.
         mouths: of this shot, those that show most teeth, until it is over.
@@ -121,6 +123,7 @@ class Speaker:
     view: MeanTexture | None = None
     texture: SpeakerTexture | None = None
     texture_gain: float = 1.0
+    shading: tuple[np.ndarray, np.ndarray] | None = None
     blur: float = CRISP
     glasses: float = 0.0
     teeth: Rows | None = None
@@ -205,6 +208,7 @@ class ClipEditor:
         self._eyeballs, self._unfold = Eyeballs(self.model), Unfold(self.model)
         self._silhouette = Silhouette(self.model)
         self._template = UvTemplate(self.model)
+        self._furrows = Furrows(self.model) if options.furrows and self._texture is not None else None
         self._store = TrackStore()
         self._speakers: dict[int, Speaker] = {}
         self._loop = self.model.mouth_loop
@@ -391,13 +395,8 @@ class ClipEditor:
                 smooth_contours(picture, frame.rgb, warp, known["mesh"], target, model.triangles)
         if self.options.only != "geometry":
             with self.clock("texture"):
-                speaker, code = known["speaker"], controls[: len(EMOTIONS)]
-                ratio = (
-                    self.editors.texture.log_ratio(code, speaker.people)
-                    if speaker.texture is None
-                    else speaker.texture.log_ratio(code)
-                )
-                multiply_ratio(picture, warp, ratio * np.float32(speaker.texture_gain))
+                speaker = known["speaker"]
+                multiply_ratio(picture, warp, self._shading(speaker, controls), speaker.blur)
         if geometry and self.options.teeth:
             with self.clock("mouth"):
                 if known["inside"] is None:
@@ -413,6 +412,20 @@ class ClipEditor:
             out = frame.rgb.copy()
             self._rect(out, warp)[:] = picture
         return out
+
+    def _shading(self, speaker: Speaker, controls: np.ndarray) -> np.ndarray:
+        """(T, T) float32 change of log luminance on the UV template; made once while the controls stay the same."""
+        if speaker.shading is None or not np.array_equal(speaker.shading[0], controls):
+            code = controls[: len(EMOTIONS)]
+            if speaker.texture is None:
+                ratio = self.editors.texture.log_ratio(code, speaker.people)
+            else:
+                ratio = speaker.texture.log_ratio(code)
+            if self._furrows is not None:
+                lines = self._furrows.log_ratio(controls)
+                ratio = cv2.resize(ratio, lines.shape, interpolation=cv2.INTER_LINEAR) + lines
+            speaker.shading = controls.copy(), ratio * np.float32(speaker.texture_gain)
+        return speaker.shading[1]
 
     def _inside(self, frame: Frame, known: dict) -> Inside:
         """What the frame shows between the lips, and what its speaker has behind them."""

@@ -30,6 +30,7 @@ class EditOptions:
         refine: steps that bring the texture GAN's code closer to the speaker, 0 = the encoder's code as it is.
         smooth: smooth the edit over time (Eqs. 17-19).
         classifier: mix texture directions by the person classifier.
+        furrows: draw the sharp lines that the texture GAN is too coarse for.
         teeth: fill mouths that the edit opens.
         face_model: name of a face model, or a path to one.
         tracker: name of a tracker.
@@ -50,6 +51,7 @@ class EditOptions:
     refine: int = 0
     smooth: bool = True
     classifier: bool = True
+    furrows: bool = True
     teeth: bool = True
     face_model: str = "open"
     tracker: str = "mediapipe"

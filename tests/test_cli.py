@@ -11,8 +11,8 @@ from talkedit import resources
 from talkedit.cli import main
 from talkedit.report import StageClock, collapse_skipped
 
-OPTIONS = """emotion intensity timeline start end face only no-smooth no-classifier no-teeth face-model tracker device
-threads seed report overwrite quiet crf mark"""
+OPTIONS = """emotion intensity timeline start end face only no-smooth no-classifier no-furrows no-teeth face-model
+tracker device threads seed report overwrite quiet crf mark"""
 
 
 def run(environment, *arguments, **options):

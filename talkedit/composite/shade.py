@@ -9,16 +9,17 @@ from talkedit.composite.warp import Warp
 
 # Skin in shadow turns warmer, not grey: red falls less than blue for the same change of luminance (light that
 # scatters inside the skin comes back red). The luminance-weighted mean of the three is 1.
-CHANNEL_SHARE = (0.9, 1.02, 1.15)
+CHANNEL_SHARE = (0.78, 1.07, 1.22)
 
 
-def multiply_ratio(picture: np.ndarray, warp: Warp, log_ratio: np.ndarray) -> None:
+def multiply_ratio(picture: np.ndarray, warp: Warp, log_ratio: np.ndarray, blur: float = 0.0) -> None:
     """Multiplies a rectangle by exp(log ratio), in place.
 
     Args:
         picture: (h, w, 3) uint8.
         warp: the rectangle's texture coordinates.
         log_ratio: (T, T) float32, zero outside the edited regions.
+        blur: of the source, pixels: no line is sharper than what is around it.
     """
     size = log_ratio.shape[0]
     at = warp.uv * size - np.float32(0.5)
@@ -28,8 +29,9 @@ def multiply_ratio(picture: np.ndarray, warp: Warp, log_ratio: np.ndarray) -> No
     if not touched.any():
         return
     rows, cols = np.flatnonzero(touched.any(1)), np.flatnonzero(touched.any(0))
-    rect = np.s_[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1]
-    change = change[rect]
+    pad = round(3 * blur)
+    rect = np.s_[max(rows[0] - pad, 0) : rows[-1] + pad + 1, max(cols[0] - pad, 0) : cols[-1] + pad + 1]
+    change = change[rect] if blur == 0 else cv2.GaussianBlur(change[rect], (0, 0), blur)
     for c, share in enumerate(CHANNEL_SHARE):
         channel = picture[rect][..., c]
         gain = cv2.exp(change * np.float32(share))

@@ -1,0 +1,138 @@
+"""Furrows: the sharp lines that muscles fold into the skin, finer than the texture GAN can make.
+
+Where lines run is anatomy: across the pull of the muscle, so upright between lowered brows, level across a raised
+forehead, fanned at the corner of a narrowed eye. They are drawn once on the UV template, between landmarks, and an
+emotion multiplies in those of the action units it is made of (Ekman and Friesen, EMFACS).
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from scipy.spatial import cKDTree
+
+from talkedit.emotions import CONTROLS
+from talkedit.facemodel.model import FaceModel
+
+# Texels of the map; the finest line is about two wide.
+SIZE = 512
+# Half width of a furrow's shade and of the line at its bottom, over the eye distance, and the line's share of the
+# depth; the skin beside it bulges that much wider than the shade, so much as bright as that is dark.
+WIDTH, LINE, CORE, BULGE, BRIGHT = 0.016, 0.006, 0.4, 1.9, 0.4
+# Lines by action unit: how deep, against the deepest, and points, each as (landmark, landmark, way from the first to
+# the second), on the right half of the face; the left half is their mirror image.
+LINES: dict[str, tuple[tuple[float, tuple[tuple[int, int, float], ...]], ...]] = {
+    "AU4": (
+        (1.0, ((8, 55, 0.62), (9, 107, 0.5), (9, 108, 0.48))),
+        (0.45, ((8, 55, 0.95), (55, 107, 0.55), (107, 108, 0.1))),
+    ),
+    "AU6": (
+        (0.9, ((130, 226, 0.8), (35, 143, 0.2), (143, 34, 0.15))),
+        (0.7, ((226, 113, 0.5), (156, 143, 0.5), (139, 34, 0.3))),
+        (0.7, ((25, 31, 0.6), (111, 35, 0.4), (116, 143, 0.2))),
+    ),
+    "AU9": (
+        (0.8, ((193, 122, 0.2), (122, 6, 0.4))),
+        (1.0, ((244, 245, 0.5), (122, 196, 0.35), (196, 197, 0.25))),
+        (0.7, ((188, 174, 0.1), (196, 3, 0.35))),
+    ),
+    "AU12": ((1.0, ((129, 203, 0.3), (203, 206, 0.25), (206, 216, 0.5), (216, 212, 0.45), (212, 57, 0.3))),),
+}
+# The same from the middle of the face on: these run right across the forehead.
+ACROSS: dict[str, tuple[tuple[float, tuple[tuple[int, int, float], ...]], ...]] = {
+    "AU1": (
+        (0.8, ((9, 151, 0.62), (107, 108, 0.55), (66, 69, 0.4))),
+        (1.0, ((151, 10, 0.1), (108, 109, 0.1), (69, 105, 0.0))),
+        (0.6, ((151, 10, 0.62), (109, 67, 0.0), (67, 69, 0.4))),
+    ),
+    "AU2": (
+        (0.8, ((9, 151, 0.55), (107, 108, 0.5), (105, 104, 0.5), (63, 68, 0.6))),
+        (1.0, ((151, 10, 0.05), (108, 109, 0.05), (69, 67, 0.0), (104, 103, 0.05), (68, 54, 0.0))),
+        (0.8, ((151, 10, 0.55), (109, 108, 0.4), (67, 69, 0.45), (103, 104, 0.4))),
+    ),
+}
+# How far lines across the forehead waver, over the eye distance.
+WAVERS = 0.006
+# How deep, as a change of log luminance, each is folded by the action unit itself and by emotions at full intensity.
+DEEPEST = {"AU1": 0.1, "AU2": 0.08, "AU4": 0.25, "AU6": 0.1, "AU9": 0.2, "AU12": 0.08}
+DEPTHS: dict[str, dict[str, float]] = {
+    "happy": {"AU6": 0.1, "AU12": 0.08},
+    "angry": {"AU4": 0.25, "AU9": 0.06},
+    "sad": {"AU4": 0.15, "AU1": 0.08},
+    "surprised": {"AU2": 0.07},
+    "fear": {"AU1": 0.08, "AU4": 0.12},
+    "disgusted": {"AU9": 0.2, "AU4": 0.14, "AU12": 0.08},
+    "contempt": {"AU12": 0.06},
+}
+
+
+class Furrows:
+    """The lines on one face model's UV template.
+
+    Args:
+        model: the face model.
+
+    Attributes:
+        units: (6, SIZE, SIZE) float32, the lines of each action unit, 1 deep.
+        depths: (25, 6) float32, how deep each control of `talkedit.emotions.CONTROLS` folds them.
+    """
+
+    def __init__(self, model: FaceModel) -> None:
+        uv = model.uv[model.landmark_vertices].astype(np.float32) * SIZE - np.float32(0.5)
+        axis = float((uv[33, 0] + uv[263, 0]) / 2)
+        columns = (2 * axis - np.arange(SIZE)).astype(np.float32)
+        mirror = np.broadcast_to(columns, (SIZE, SIZE)), np.mgrid[:SIZE, :SIZE][0].astype(np.float32)
+        units = {}
+        for au, lines in LINES.items():
+            half = sum(_line(uv, depth, _knots(uv, points)) for depth, points in lines)
+            units[au] = half + cv2.remap(half, *mirror, cv2.INTER_CUBIC)
+        for au, lines in ACROSS.items():
+            units[au] = np.zeros((SIZE, SIZE), np.float32)
+            for number, (depth, points) in enumerate(lines):
+                right = _knots(uv, points)
+                left = right[:0:-1] * [-1, 1] + [2 * axis, 0]
+                units[au] += _line(uv, depth, np.concatenate([left, right]), WAVERS, 2.0 * number)
+        self.units = np.stack([units[au] for au in DEEPEST]).astype(np.float32)
+        depths = DEPTHS | {au: {au: depth} for au, depth in DEEPEST.items()}
+        self.depths = np.float32([[depths.get(name, {}).get(au, 0.0) for au in DEEPEST] for name in CONTROLS])
+
+    def log_ratio(self, controls: np.ndarray) -> np.ndarray:
+        """(SIZE, SIZE) float32 change of log luminance for (25,) controls."""
+        return np.tensordot(np.asarray(controls, np.float32) @ self.depths, self.units, axes=1)
+
+
+def _knots(uv: np.ndarray, points: tuple[tuple[int, int, float], ...]) -> np.ndarray:
+    """(K, 2) texels."""
+    return np.stack([uv[a] + (uv[b] - uv[a]) * way for a, b, way in points])
+
+
+def _line(uv: np.ndarray, depth: float, knots: np.ndarray, wavers: float = 0.0, phase: float = 0.0) -> np.ndarray:
+    """(SIZE, SIZE) float32 a line of a depth through (K, 2) texels, deepest in its middle, running out at its ends."""
+    eye = float(np.linalg.norm(uv[33] - uv[263]))
+    way = np.r_[0, np.cumsum(np.linalg.norm(np.diff(knots, axis=0), axis=1))]
+    along = np.linspace(0, way[-1], 192)
+    path = np.stack([_smooth(way, knots[:, k], along) for k in (0, 1)], 1)
+    turns = along / eye
+    path[:, 1] += wavers * eye * (np.sin(9 * turns + phase) + 0.6 * np.sin(23 * turns + 1.7 * phase))
+    share = np.sin(np.pi * np.linspace(0, 1, len(path))) ** 0.9
+    reach = 4 * BULGE * WIDTH * eye
+    low, high = np.floor(path.min(0) - reach).astype(int), np.ceil(path.max(0) + reach).astype(int) + 1
+    low, high = np.maximum(low, 0), np.minimum(high, SIZE)
+    y, x = np.mgrid[low[1] : high[1], low[0] : high[0]]
+    distance, near = cKDTree(path).query(np.stack([x, y], 2))
+    width = WIDTH * eye
+    profile = BRIGHT * np.exp(-0.5 * (distance / (BULGE * width)) ** 2)
+    profile -= (1 + BRIGHT - CORE) * np.exp(-0.5 * (distance / width) ** 2)
+    profile -= CORE * np.exp(-0.5 * (distance / (LINE * eye)) ** 2)
+    out = np.zeros((SIZE, SIZE), np.float32)
+    out[low[1] : high[1], low[0] : high[0]] = depth * share[near] * profile
+    return out
+
+
+def _smooth(way: np.ndarray, values: np.ndarray, along: np.ndarray) -> np.ndarray:
+    """A parabola or line through up to three values, piecewise through more, rounded."""
+    if len(way) <= 3:
+        return np.polyval(np.polyfit(way, values, len(way) - 1), along)
+    dense = np.interp(along, way, values)
+    padded = np.pad(dense, 12, mode="reflect", reflect_type="odd")
+    return np.convolve(padded, np.ones(25) / 25, "valid")
