@@ -22,10 +22,10 @@ _SIDES = (
 _UNDER = ((144, 145, 153), (373, 374, 380))
 # How far the row below goes along with the brow, to whose hair it belongs in most faces, and the crease. The rest of
 # the crease's way is the lid's, whose lashes lie before it.
-_BELOW, _CREASE = 0.95, 0.35
+_BELOW, _CREASE = 0.95, 0.4
 # How far an emotion may raise brows, approached and never passed: what unfolds below them is a thin strip of the
 # picture, and beyond this it smears. Over the eye distance, and over the strip.
-HIGHEST, UNFOLDED = 0.1, 0.7
+HIGHEST, UNFOLDED = 0.1, 0.55
 # How far around the brows the forehead follows, over the eye distance.
 _FOREHEAD = 0.2
 
