@@ -11,6 +11,7 @@ import numpy as np
 from talkedit import resources
 from talkedit.checkpoint import load_gan, load_linear
 from talkedit.composite.contour import smooth_contours
+from talkedit.composite.eyes import widen_eyes
 from talkedit.composite.occlusion import Hidden, Together
 from talkedit.composite.shade import multiply_ratio
 from talkedit.composite.softness import CRISP, keep_softness, source_blur
@@ -393,6 +394,8 @@ class ClipEditor:
             picture = sample(frame.rgb, warp) if geometry else self._rect(frame.rgb, warp).copy()
             if geometry:
                 smooth_contours(picture, frame.rgb, warp, known["mesh"], target, model.triangles)
+                bare = 1 - known["speaker"].glasses
+                widen_eyes(picture, frame.rgb, warp, known["landmarks"], model.at_landmarks(target), bare)
         if self.options.only != "geometry":
             with self.clock("texture"):
                 speaker = known["speaker"]
@@ -488,6 +491,7 @@ class ClipEditor:
                 if self._read is None
                 else self._read(frame.rgb, landmarks).expression,
                 "pause": self._pause(index),
+                "landmarks": landmarks,
                 "mesh": self.model.position @ landmarks[:468],
                 "eye": eye_distance(landmarks),
                 "inside": None,

@@ -478,7 +478,7 @@ def test_brows_are_raised_so_far_and_no_further(model):
         below = mean[:, 1] < mean[[145, 374], 1].mean()
         np.testing.assert_array_equal(moved[below], delta[below])  # cheeks and mouth
     assert (np.diff(heights) > 0).all() and heights[-1] < HIGHEST
-    assert heights[1] == pytest.approx(0.01, rel=0.01)  # small ones are left alone
+    assert heights[1] == pytest.approx(0.01, rel=0.02)  # small ones are left alone
     lowered = np.full((468, 3), -0.1 * eye, np.float32)
     np.testing.assert_allclose(hold.limited(lowered, mean, lids), hold(lowered), atol=1e-6)
     # A brow that sits low over one eye has a narrow strip below it, which unfolds in proportion.

@@ -35,6 +35,8 @@ NARROWEST, LOWEST = 0.06, 0.05
 # out to a streak.
 CREASE_REACH = 0.12
 LID_REACH = 0.08
+# From which factor on eyes count as widened, and how much of that the lower lid does.
+WIDE, FOLLOWS = 1.15, 0.12
 _RIGHT_LIDS = np.array([[246, 7], [161, 163], [160, 144], [159, 145], [158, 153], [157, 154], [173, 155]])
 _LEFT_LIDS = np.array([[466, 249], [388, 390], [387, 373], [386, 374], [385, 380], [384, 381], [398, 382]])
 
@@ -180,7 +182,10 @@ class Openings:
             factor = np.clip(1 + wish[2:5].mean() / max(ref, 0.03), *LID_RANGE)
             change = gaps * (factor - 1) - wish
             share = 0.75  # the upper lid does most of the work
-            out[:, 1] += up @ (share * change) - low @ ((1 - share) * change)
+            # Eyes are widened by the upper lid; the lower one follows a little, whatever the cheek does.
+            lowered = delta[pairs[:, 1], 1] - (1 - share) * change
+            lift = smoothstep(factor, 1, WIDE) * (-FOLLOWS * gaps * (factor - 1) - lowered)
+            out[:, 1] += up @ (share * change + lift) + low @ (lift - (1 - share) * change)
         return out
 
     def part_lips(self, gap: float) -> np.ndarray:

@@ -29,6 +29,8 @@ OUTER_LIPS = np.array(
 # Lid rings: from the outer corner over the upper lid to the inner corner, back under the lower lid.
 RIGHT_EYE = np.array([33, 246, 161, 160, 159, 158, 157, 173, 133, 155, 154, 153, 145, 144, 163, 7])
 LEFT_EYE = np.array([263, 466, 388, 387, 386, 385, 384, 398, 362, 382, 381, 380, 374, 373, 390, 249])
+# Middle of each iris, and its rim: two opposite points to the sides, two above and below.
+IRISES = np.array([[468, 469, 470, 471, 472], [473, 474, 475, 476, 477]])
 RIGHT_BROW = np.array([70, 63, 105, 66, 107, 55, 65, 52, 53, 46])
 LEFT_BROW = np.array([300, 293, 334, 296, 336, 285, 295, 282, 283, 276])
 FACE_OVAL = np.array(

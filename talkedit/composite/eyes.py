@@ -1,0 +1,128 @@
+"""Eyes that an edit widens: what the lids bare is eyeball, drawn anew instead of stretched.
+
+The mesh stretches the strip under a rising lid, and a round iris comes out oval. The eyeball itself does not move, so
+the frame's own pixels stay where they are; where a lid hid it, the iris goes on as its own rings and the white as its
+own colour. The lid's edge with its lashes is the mesh's and lies over it.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from talkedit.composite.warp import Warp, bounds
+from talkedit.geometry.openings import smoothstep
+from talkedit.mouth.alignment import polygon
+from talkedit.track.topology import IRISES, LEFT_EYE, RIGHT_EYE
+
+# Over which growth of the opening this sets in, and from which height of it, over the eye's width, on.
+WIDENED, OPEN = (1.04, 1.14), (0.1, 0.18)
+# The edge of the upper lid, with its lashes and their shade, and of the lower, over the eye's width: in the source, and
+# what of it lies over the eyeball after the edit.
+EDGES, KEPT = (0.06, 0.01), (0.05, 0.03)
+SOFT = 0.8  # pixels, of all edges
+SMALLEST = 14.0  # pixels; smaller eyes show no iris to speak of
+# Rings of an iris up to so many of its radii, and where it passes into the white.
+RINGS, REACH, LIMBUS = 14, 1.12, (0.9, 1.1)
+# How much light is left right under the lid, and how deep its shadow falls, over the iris's radius.
+SHADED, SHADOW = 0.6, 0.9
+
+
+def widen_eyes(
+    picture: np.ndarray, frame: np.ndarray, warp: Warp, landmarks: np.ndarray, edited: np.ndarray, strength: float = 1.0
+) -> None:
+    """Redraws eyeballs between lids that the edit opened further, in place.
+
+    Args:
+        picture: (h, w, 3) uint8, the warped rectangle.
+        frame: (H, W, 3) uint8 source.
+        warp: the rectangle's place.
+        landmarks: (478, 3) tracked, pixels of the frame.
+        edited: (468, ≥2) where the edit puts the first of them.
+        strength: 0..1; less where glasses mirror and bend what is behind them.
+    """
+    for ring, iris in zip((RIGHT_EYE, LEFT_EYE), IRISES, strict=True):
+        radius = float(np.linalg.norm(landmarks[iris[1], :2] - landmarks[iris[3], :2])) / 2
+        _widen(picture, frame, warp, landmarks[ring, :2], edited[ring, :2], landmarks[iris[0], :2], radius, strength)
+
+
+def _widen(
+    picture: np.ndarray,
+    frame: np.ndarray,
+    warp: Warp,
+    before: np.ndarray,
+    after: np.ndarray,
+    centre: np.ndarray,
+    radius: float,
+    strength: float,
+) -> None:
+    """One eye, given its (16, 2) lids before and after, and its iris."""
+    width = float(np.linalg.norm(before[8] - before[0]))
+    areas = [cv2.contourArea(np.ascontiguousarray(lids, np.float32)) for lids in (before, after)]
+    if width < SMALLEST or radius < 0.15 * width or areas[0] <= 0:
+        return
+    strength *= float(smoothstep(areas[1] / areas[0], *WIDENED) * smoothstep(areas[0] / width**2, *OPEN))
+    x0, y0, x1, y1 = bounds(np.concatenate([before, after]), frame.shape, 3)
+    x0, y0 = max(x0, warp.x0), max(y0, warp.y0)
+    x1, y1 = min(x1, warp.x0 + warp.shape[1]), min(y1, warp.y0 + warp.shape[0])
+    if strength == 0 or x1 - x0 < 4 or y1 - y0 < 4:
+        return
+    rect = np.s_[y0 - warp.y0 : y1 - warp.y0, x0 - warp.x0 : x1 - warp.x0]
+    corner, shape = np.array([x0, y0]), (y1 - y0, x1 - x0)
+    own = frame[y0:y1, x0:x1].astype(np.float32)
+    known, _ = _between(before - corner, shape, width, EDGES)
+    if (known > 0.5).sum() < 12:
+        return
+    bared, under = _between(after - corner, shape, width, KEPT)
+    x, y = np.arange(x0, x1, dtype=np.float32)[None], np.arange(y0, y1, dtype=np.float32)[:, None]
+    away = np.hypot(x - centre[0], y - centre[1]) / radius
+    ball = known[..., None] * own + (1 - known[..., None]) * _eyeball(own, known > 0.5, away, under / radius)
+    share = strength * bared[..., None]
+    picture[rect] = (picture[rect] * (1 - share) + ball * share + 0.5).astype(np.uint8)
+
+
+def _between(
+    lids: np.ndarray, shape: tuple[int, int], width: float, edges: tuple[float, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """(h, w) float32 0..1, how far a pixel lies between (16, 2) lids and clear of their edges; how far under the upper.
+
+    Args:
+        width: of the eye, pixels.
+        edges: of the upper and the lower lid, over the width.
+    """
+    inside, under = polygon(lids, shape), None
+    for lid, edge in zip((lids[:9], np.concatenate([lids[8:], lids[:1]])), edges, strict=True):
+        line = np.ones(shape, np.uint8)
+        cv2.polylines(line, [np.round(lid * 16).astype(np.int32)], False, 0, 1, cv2.LINE_8, 4)
+        away = cv2.distanceTransform(line, cv2.DIST_L2, 5)
+        inside = inside * np.clip((away - edge * width) / max(edge * width, 1.0), 0, 1)
+        under = away if under is None else under
+    return cv2.GaussianBlur(inside, (0, 0), SOFT), under
+
+
+def _eyeball(own: np.ndarray, known: np.ndarray, away: np.ndarray, under: np.ndarray) -> np.ndarray:
+    """(h, w, 3) float32 the eyeball where it was not seen: rings of the iris, and the white.
+
+    Args:
+        own: (h, w, 3) float32 frame.
+        known: (h, w) bool, where it shows the eyeball.
+        away: (h, w) distance from the iris's middle, in radii.
+        under: (h, w) depth under the upper lid after the edit, in radii.
+    """
+    ring = np.minimum(away / REACH * RINGS, RINGS - 1).astype(int)
+    iris, white = known & (away < REACH), known & (away > LIMBUS[1])
+    rings = np.full((RINGS, 3), np.nan, np.float32)
+    for k in np.unique(ring[iris]):  # the median leaves highlights out
+        rings[k] = np.median(own[iris & (ring == k)], axis=0)
+    found = np.flatnonzero(np.isfinite(rings[:, 0]))
+    if not len(found):
+        return own
+    place = (np.arange(RINGS) + 0.5) / RINGS * REACH
+    colours = np.stack([np.interp(away, place[found], rings[found, c]) for c in range(3)], 2)
+    sclera = rings[found[-1]]
+    if white.sum() > 6:  # the brighter half: corners and what lies in shadow are not its colour
+        level = own[white].mean(1)
+        sclera = np.median(own[white][level >= np.median(level)], axis=0)
+    outside = smoothstep(away, *LIMBUS)[..., None]
+    light = SHADED + (1 - SHADED) * smoothstep(under, 0, SHADOW)
+    return ((1 - outside) * colours + outside * sclera * light[..., None]).astype(np.float32)

@@ -1,0 +1,103 @@
+"""Eyeballs that widened lids bare: round irises, their own colours, and nothing else touched."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from talkedit.composite.eyes import widen_eyes
+from talkedit.composite.warp import Warp
+from talkedit.facemodel.load import load_face_model
+from talkedit.track.topology import IRISES, LEFT_EYE, RIGHT_EYE
+
+SKIN, WHITE, IRIS = (200, 150, 130), (225, 222, 215), (60, 40, 30)
+SIZE = 500
+
+
+def face(radius: float = 0.24) -> np.ndarray:
+    """(478, 3) landmarks in pixels; irises of a radius over the eye's width, a third of them under the upper lid."""
+    model = load_face_model("open")
+    mean = model.at_landmarks(model.mean)
+    points = np.zeros((478, 3), np.float32)
+    points[:468] = mean * np.float32([230, -230, -230]) + np.float32([SIZE / 2, SIZE / 2, 0])
+    for ring, iris in zip((RIGHT_EYE, LEFT_EYE), IRISES, strict=True):
+        lids = points[ring]
+        r = radius * float(np.linalg.norm(lids[8, :2] - lids[0, :2]))
+        middle = lids.mean(0)
+        middle[1] = lids[:, 1].min() + 0.35 * r
+        points[iris] = middle + r * np.float32([[0, 0, 0], [1, 0, 0], [0, -1, 0], [-1, 0, 0], [0, 1, 0]])
+    return points
+
+
+def draw(points: np.ndarray) -> np.ndarray:
+    picture = np.full((SIZE, SIZE, 3), SKIN, np.uint8)
+    for ring, iris in zip((RIGHT_EYE, LEFT_EYE), IRISES, strict=True):
+        ball, mask = np.full_like(picture, WHITE), np.zeros((SIZE, SIZE), np.uint8)
+        r = (points[iris[1]] - points[iris[0]])[0]
+        cv2.circle(ball, tuple(np.round(points[iris[0], :2]).astype(int).tolist()), round(float(r)), IRIS, -1)
+        cv2.fillPoly(mask, [np.round(points[ring, :2]).astype(np.int32)], 1)
+        picture[mask > 0] = ball[mask > 0]
+    return picture
+
+
+def widened(points: np.ndarray, up: float) -> np.ndarray:
+    """(468, 3) with upper lids higher by a share of the eye's width."""
+    out = points[:468].copy()
+    for ring in (RIGHT_EYE, LEFT_EYE):
+        width = np.linalg.norm(out[ring[8], :2] - out[ring[0], :2])
+        out[ring[1:8], 1] -= up * width * np.sin(np.linspace(0, np.pi, 9))[1:8]
+    return out
+
+
+def warp() -> Warp:
+    places = np.zeros((SIZE, SIZE, 2), np.float32)
+    return Warp(0, 0, places, places, np.zeros((SIZE, SIZE), np.int32))
+
+
+def test_what_lids_bare_is_a_round_iris_in_its_white():
+    points = face()
+    frame, edited = draw(points), widened(points, 0.3)
+    stretched = np.full_like(frame, SKIN)  # stands for what the mesh makes of it
+    out = stretched.copy()
+    widen_eyes(out, frame, warp(), points, edited)
+    for ring, iris in zip((RIGHT_EYE, LEFT_EYE), IRISES, strict=True):
+        before, after = (np.zeros((SIZE, SIZE), np.uint8) for _ in range(2))
+        cv2.fillPoly(before, [np.round(points[ring, :2]).astype(np.int32)], 1)
+        cv2.fillPoly(after, [np.round(edited[ring, :2]).astype(np.int32)], 1)
+        width = np.linalg.norm(points[ring[8], :2] - points[ring[0], :2])
+        edge = np.ones((2 * round(0.11 * width) + 1,) * 2, np.uint8)
+        y, x = np.mgrid[:SIZE, :SIZE]
+        r = (points[iris[1]] - points[iris[0]])[0]
+        away = np.hypot(x - points[iris[0], 0], y - points[iris[0], 1]) / r
+        bared = (cv2.erode(after, edge) > 0) & (cv2.erode(before, edge) == 0)
+        round_iris, white = bared & (away < 0.85), bared & (away > 1.15)
+        assert round_iris.sum() > 30 and white.sum() > 10
+        assert np.abs(out[round_iris].astype(int) - IRIS).max() < 25
+        assert (out[white].mean(1) > 0.75 * np.mean(WHITE)).all()
+        clear = (cv2.erode(before, edge) > 0) & (cv2.erode(after, edge) > 0)
+        assert np.abs(out[clear].astype(int) - frame[clear]).max() <= 2  # the eyeball does not move
+        out[after > 0] = SKIN
+    np.testing.assert_array_equal(out, stretched)
+
+
+@pytest.mark.parametrize("case", ("same", "closing", "shut", "glasses", "tiny", "no iris"))
+def test_other_eyes_are_left_alone(case):
+    points = face()
+    edited, strength = widened(points, 0.16), 1.0
+    if case in ("same", "closing"):
+        edited = widened(points, 0.0 if case == "same" else -0.1)
+    if case == "shut":
+        for ring in (RIGHT_EYE, LEFT_EYE):
+            points[ring[1:8]] = points[ring[15:8:-1]]
+        edited = widened(points, 0.16)
+    if case == "glasses":
+        strength = 0.0
+    if case == "tiny":
+        points, edited = (np.float32(20 / 230) * (p - SIZE / 2) + SIZE / 2 for p in (points, edited))
+    if case == "no iris":
+        points[468:473], points[473:] = points[468], points[473]
+    frame = draw(face())
+    out = frame.copy()
+    widen_eyes(out, frame, warp(), points, edited, strength)
+    np.testing.assert_array_equal(out, frame)
