@@ -9,7 +9,7 @@ from talkedit.composite.warp import Warp
 
 # Skin in shadow turns warmer, not grey: red falls less than blue for the same change of luminance (light that
 # scatters inside the skin comes back red). The luminance-weighted mean of the three is 1.
-CHANNEL_SHARE = (0.78, 1.07, 1.22)
+CHANNEL_SHARE = (0.9, 1.02, 1.15)
 
 
 def multiply_ratio(picture: np.ndarray, warp: Warp, log_ratio: np.ndarray, blur: float = 0.0) -> None:
