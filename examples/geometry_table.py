@@ -29,12 +29,12 @@ from talkedit.emotions import ACTION_UNITS, EMOTIONS
 from talkedit.facemodel.load import load_face_model
 from talkedit.facemodel.model import FaceModel
 from talkedit.geometry.au import ActionUnits
-from talkedit.geometry.brows import BrowHold
 from talkedit.geometry.editor import GeometryEditor, LinearGeometryEditor
 from talkedit.geometry.gan import TARGETS, GanGeometryEditor, neutral_code
+from talkedit.geometry.holds import Holds
 from talkedit.geometry.measures import UNIT_MEASURES
 from talkedit.geometry.openings import Openings
-from talkedit.geometry.skull import RIGID, SkullHold
+from talkedit.geometry.skull import RIGID
 from talkedit.reconstruct.fit import Fitter
 from talkedit.reconstruct.pose import find_pose
 from talkedit.track import make_tracker
@@ -58,12 +58,12 @@ class Talk:
     lids: tuple[float, float]
 
 
-class Holds:
+class Constraints:
     """What every edit is held to; see `talkedit.editor`."""
 
     def __init__(self, mean: np.ndarray) -> None:
         self.openings = Openings(mean)
-        self.skull, self.brows = SkullHold(mean, self.openings.distances), BrowHold(mean, self.openings.distances)
+        self.holds = Holds(mean, self.openings.distances)
 
 
 def read_talk(path: Path, model: FaceModel, openings: Openings, count: int) -> Talk:
@@ -81,15 +81,15 @@ def read_talk(path: Path, model: FaceModel, openings: Openings, count: int) -> T
     return Talk(np.stack(points), expressions, neutral_code(identity, expressions), (right, left))
 
 
-def displace(editor: GeometryEditor, talk: Talk, i: int, code: np.ndarray, model: FaceModel, holds: Holds):
+def displace(editor: GeometryEditor, talk: Talk, i: int, code: np.ndarray, model: FaceModel, limits: Constraints):
     """(468, 3) what the editor and the constraints on lips and lids do to frame ``i`` while words are spoken."""
     people = np.full(len(getattr(editor, "directions", [0])), 1.0) / len(getattr(editor, "directions", [0]))
     beta = talk.expressions[i]
     edited = editor.edit(talk.neutral[:80], beta, code, people)
     delta = (model.at_landmarks(model.exp_basis) @ (edited - beta)).astype(np.float32)
-    delta = holds.brows.limited(holds.skull(delta), talk.points[i], talk.lids)
-    delta = holds.openings.lips(talk.points[i], delta, editor.speech, editor.opening(code, people), 0.0)
-    return holds.openings.lids(talk.points[i], delta, talk.lids)
+    delta = limits.holds.limited(delta, talk.points[i], talk.lids)
+    delta = limits.openings.lips(talk.points[i], delta, editor.speech, editor.opening(code, people), 0.0)
+    return limits.openings.lids(talk.points[i], delta, talk.lids)
 
 
 def measure(
@@ -97,7 +97,7 @@ def measure(
 ) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
     """One editor over all clips: share of frames read as each target by each reader; the worst of what must hold."""
     mean = model.at_landmarks(model.mean)
-    holds = Holds(mean)
+    limits = Constraints(mean)
     eye = float(np.linalg.norm(mean[33] - mean[263]))
     fitter = Fitter(model)
     zero = fitter.expression(mean)
@@ -108,7 +108,7 @@ def measure(
         found: dict[str, list[float]] = {reader: [] for reader in readers}
         for talk in talks:
             bound = editor.of(talk.neutral) if isinstance(editor, GanGeometryEditor) else editor
-            deltas = np.stack([displace(bound, talk, i, code, model, holds) for i in range(0, len(talk.points), 3)])
+            deltas = np.stack([displace(bound, talk, i, code, model, limits) for i in range(0, len(talk.points), 3)])
             before = talk.points[::3]
             moved = np.stack([fitter.expression(mean + d) - zero for d in deltas])
             for reader, read in readers.items():
@@ -121,7 +121,7 @@ def measure(
                 closed.append((gaps[1][shut] <= KEPT).mean())
             rigid.append(np.linalg.norm(deltas[:, RIGID], axis=2).mean() / eye)
             middle = len(talk.points) // 2
-            size = [np.linalg.norm(displace(bound, talk, middle, s * code, model, holds), axis=1).mean()
+            size = [np.linalg.norm(displace(bound, talk, middle, s * code, model, limits), axis=1).mean()
                     for s in STRENGTHS]  # fmt: skip
             order.append(spearmanr(STRENGTHS, size)[0])
             jumps.append(np.abs(np.diff(size)).max() / np.abs(np.diff(size)).mean())

@@ -21,15 +21,14 @@ from talkedit.emotions import CONTROLS, EMOTIONS, Timeline
 from talkedit.errors import InputError, NoFaceError
 from talkedit.facemodel.load import load_face_model, load_template
 from talkedit.geometry.au import ActionUnits
-from talkedit.geometry.brows import BrowHold
 from talkedit.geometry.editor import GeometryEditor
 from talkedit.geometry.eyeballs import Eyeballs
 from talkedit.geometry.folds import Unfold
 from talkedit.geometry.gan import TARGETS, neutral_code
 from talkedit.geometry.glasses import GlassesHold
+from talkedit.geometry.holds import Holds
 from talkedit.geometry.openings import Openings, smoothstep
 from talkedit.geometry.silhouette import Silhouette
-from talkedit.geometry.skull import SkullHold
 from talkedit.geometry.transfer import shape_in_frame, transfer
 from talkedit.mouth.completion import Completion, load_completion
 from talkedit.mouth.grid import Rows, jaws
@@ -203,8 +202,7 @@ class ClipEditor:
         self._completion: Completion | None = None
         self._openings = Openings(shape)
         self._units = ActionUnits(shape, self._openings, self.editors.geometry.speech)
-        self._hold_skull = SkullHold(shape, self._openings.distances)
-        self._hold_brows = BrowHold(shape, self._openings.distances)
+        self._holds = Holds(shape, self._openings.distances)
         self._hold_glasses = GlassesHold(shape)
         self._eyeballs, self._unfold = Eyeballs(self.model), Unfold(self.model)
         self._silhouette = Silhouette(self.model)
@@ -539,9 +537,9 @@ class ClipEditor:
         if controls[len(EMOTIONS)] > 0:
             delta = delta + self._calmed(speaker, points, controls[len(EMOTIONS)])
         part = min(float(self._parts @ code), 1.0) * known["pause"]
-        delta = self._hold_brows.limited(self._hold_skull(delta), points, speaker.reference)
+        delta = self._holds.limited(delta, points, speaker.reference)
         if units.any():
-            delta = delta + self._hold_brows(self._units.held(units))
+            delta = delta + self._holds.brows(self._units.held(units))
         wish = editor.opening(code, speaker.people)
         delta = self._openings.lips(points, delta, editor.speech, wish, part)
         delta = self._openings.lids(points, delta, speaker.reference)

@@ -15,10 +15,9 @@ from torch.nn import functional
 
 from talkedit.emotions import NEUTRAL
 from talkedit.facemodel.model import FaceModel
-from talkedit.geometry.brows import BrowHold
 from talkedit.geometry.gan import ID, TARGETS
+from talkedit.geometry.holds import Holds
 from talkedit.geometry.openings import Openings
-from talkedit.geometry.skull import SkullHold
 from talkedit.reconstruct.fit import Fitter
 from talkedit.train.codes import Codes
 
@@ -52,7 +51,7 @@ def held_expressions(model: FaceModel) -> np.ndarray:
     """(64, 64) matrix H: ``H @ expression`` is what is left of it when bone is held and brows move in one piece."""
     mean, fitter = model.at_landmarks(model.mean), Fitter(model)
     distances, basis = Openings(mean).distances, np.moveaxis(model.at_landmarks(model.exp_basis), 2, 0)
-    moved = BrowHold(mean, distances)(SkullHold(mean, distances)(basis))
+    moved = Holds(mean, distances)(basis)
     rest = fitter.expression(mean)
     return np.stack([fitter.expression((mean + m).astype(np.float32)) - rest for m in moved], 1)
 

@@ -23,10 +23,9 @@ from talkedit.errors import InputError
 from talkedit.facemodel.load import load_face_model
 from talkedit.facemodel.model import FaceModel
 from talkedit.geometry import losses
-from talkedit.geometry.brows import BrowHold
 from talkedit.geometry.gan import ID, TARGETS, Discriminator, GanGeometryEditor, Generator
+from talkedit.geometry.holds import Holds
 from talkedit.geometry.openings import Openings
-from talkedit.geometry.skull import SkullHold
 from talkedit.train.codes import Codes, collect, judge_people
 from talkedit.train.crops import emotions_of, load_crops
 from talkedit.train.guide import Guidance, Shown, gains, guided, neutral_faces
@@ -40,7 +39,7 @@ RECIPES = {"mead": ("mead",), "open": ("mead", "london", "faces_open")}
 """Which sources of a collection each recipe learns from."""
 # Coefficients get this much noise, in units of their spread: thousands of faces are few for 144 numbers.
 NOISE = 0.15
-# How much further than the linear editor's the moves go, as far as `SkullHold` and `BrowHold` let them. What G adds for
+# How much further than the linear editor's the moves go, as far as `Holds` lets them. What G adds for
 # each speaker reads better in fear and costs identity in contempt; directions turned towards what reads on pictures
 # (anger, sadness) need less.
 FURTHER = {
@@ -291,15 +290,15 @@ def editor(run: Run, codes: Codes, model: FaceModel) -> GanGeometryEditor:
     """What ships of a run: the generator, scaled to move neutral faces ``FURTHER`` than the linear editor does.
 
     The losses pull every move a little shorter, and the tracker shows less of a movement than there is. Lengths are
-    those of the landmarks' movement that `SkullHold` and `BrowHold` leave.
+    those of the landmarks' movement that `Holds` leaves.
     """
     drawn = Sampler(codes, run.device)(200, np.random.default_rng(run.config.seed))
     mean, basis = model.at_landmarks(model.mean), model.at_landmarks(model.exp_basis)
     distances = Openings(mean).distances
-    skull, brows = SkullHold(mean, distances), BrowHold(mean, distances)
+    holds = Holds(mean, distances)
 
     def length(moves: np.ndarray) -> np.ndarray:
-        return np.linalg.norm(brows(skull(np.einsum("vck,...k->...vc", basis, moves))), axis=-1).mean(-1)
+        return np.linalg.norm(holds(np.einsum("vck,...k->...vc", basis, moves)), axis=-1).mean(-1)
 
     moved = length(run.generator.moves(drawn.neutral, drawn.neutral).cpu().numpy()).mean(0)
     further = np.array([FURTHER.get(name, 1.0) for name in TARGETS])

@@ -19,10 +19,9 @@ from torch.nn import functional
 from talkedit.emotions import EMOTIONS, NEUTRAL
 from talkedit.facemodel.camera import CAMERA, screen_points
 from talkedit.facemodel.model import FaceModel
-from talkedit.geometry.brows import BrowHold
+from talkedit.geometry.holds import Holds
 from talkedit.geometry.losses import FacePoints
 from talkedit.geometry.openings import Openings
-from talkedit.geometry.skull import SkullHold
 from talkedit.reconstruct.coefficients import LAYOUT
 from talkedit.train.crops import Crops
 from talkedit.train.picture_reader import SIZES, ZOOM, Reader, grey_of, growth, look, noisy, view
@@ -68,9 +67,9 @@ class Held:
     def __init__(self, model: FaceModel) -> None:
         mean = model.at_landmarks(model.mean)
         openings = Openings(mean)
-        skull, brows = SkullHold(mean, openings.distances), BrowHold(mean, openings.distances)
+        holds = Holds(mean, openings.distances)
         basis = np.moveaxis(model.at_landmarks(model.exp_basis), 2, 0)
-        self._basis = torch.tensor(openings.shut(brows(skull(basis))), dtype=torch.float32)
+        self._basis = torch.tensor(openings.shut(holds(basis)), dtype=torch.float32)
         self._eye = float(np.linalg.norm(mean[33] - mean[263]))
 
     def __call__(self, moves: Tensor) -> Tensor:
