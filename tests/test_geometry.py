@@ -16,6 +16,8 @@ from talkedit.emotions import EMOTIONS, code
 from talkedit.facemodel.model import FaceModel
 from talkedit.geometry.editor import LinearGeometryEditor
 from talkedit.geometry.openings import (
+    BROADER,
+    BROADEST,
     JAW,
     LID_RANGE,
     LIP_RANGE,
@@ -241,8 +243,7 @@ def test_nothing_in_nothing_out() -> None:
 def test_lip_rule_moves_lips_up_and_down_only_and_leaves_corners_and_eyes(emotion: str) -> None:
     delta, _ = direction(emotion)
     out = openings().lips(talking(0), delta, speech(), 0.0, 0.0)
-    if narrowing(delta) > 0:  # but for what draws the corners together, which the next test is about
-        delta[:, 0] = out[:, 0]
+    delta[:, 0] = out[:, 0]  # but for what draws the corners together or apart, which the next tests are about
     lips = np.r_[OUTER_LIPS, INNER_LIPS]
     if delta[lips, 1].mean() < 0:  # and a mouth that goes down as a whole, the test after it
         delta[:, 1] += (out - delta)[LIP_CORNERS_INNER, 1].mean() * mouth_nearness()
@@ -290,6 +291,22 @@ def test_lips_that_stay_closed_are_not_pursed() -> None:
     little = openings().lips(talking(0), delta / 50, speech(), wish / 50, 0.0)
     np.testing.assert_allclose(narrowing(little), PURSED * narrowing(delta) / 50, rtol=0.03)  # limits bend large ones
     assert np.abs(shut - delta)[np.r_[LEFT_EYE, RIGHT_EYE, 10]].max() < 2e-3
+
+
+@given(apart=st.floats(0, 0.6), smiling=st.floats(-0.1, 0.3))
+def test_no_emotion_draws_a_mouth_broader_than_smiles_are(apart: float, smiling: float) -> None:
+    face, delta = talking(0.05), np.zeros((468, 3), np.float32)
+    lips, side = np.r_[OUTER_LIPS, INNER_LIPS], np.sign(mean()[:, 0])
+    face[lips, 0] += smiling / 2 * side[lips]
+    delta[:, 0] = apart / 2 * side
+
+    def width(points: np.ndarray) -> float:
+        return float(points[LIP_CORNERS_OUTER, 0] @ np.sign(mean()[LIP_CORNERS_OUTER, 0]))
+
+    moved = openings().lips(face, delta, speech(), 0.0, 0.0)
+    room = max(BROADEST * eye() - width(face), BROADER * eye())
+    np.testing.assert_allclose(width(moved), room * np.tanh(apart / room), atol=1e-4)
+    assert np.abs(moved - delta)[np.r_[LEFT_EYE, RIGHT_EYE, 10]].max() < 2e-3
 
 
 @given(down=st.floats(0, 0.5))

@@ -31,6 +31,8 @@ PURSED, ROUND, PURSE_REACH = 0.35, 0.14, 0.14
 # How far, over the eye distance, an emotion may draw an open mouth's corners in, and any mouth as a whole down; both
 # are approached, never passed. The jaw's own way down comes with the opening.
 NARROWEST, LOWEST = 0.06, 0.05
+# How wide, over the eye distance, an emotion may draw a mouth, approached and never passed; and what it may always add.
+BROADEST, BROADER = 0.78, 0.05
 # How far around a corner of the mouth the skin goes along with it: the crease beyond the tracked corner would be drawn
 # out to a streak.
 CREASE_REACH = 0.12
@@ -128,7 +130,7 @@ class Openings:
                 np.clip((WIDEST - middle / self._eye) / ROOM, 0, 1)
             )
         opened = max(middle * (factor - 1), part * max(wish, 0.0)) if wish > 0 else middle * (factor - 1)
-        out = self._moderate(delta, middle + opened) + speech * np.float32(opened * JAW)
+        out = self._moderate(source, delta, middle + opened) + speech * np.float32(opened * JAW)
         # Every pair along the lips: the same factor, or the shape that words give to lips that part.
         profile = self.lip_gaps(speech)
         target = np.maximum(gaps * factor, gaps + np.maximum(part * wish, 0) * profile)
@@ -150,14 +152,20 @@ class Openings:
         out[..., 1] += change / 2 @ self._lip_spread[1].T
         return out
 
-    def _moderate(self, delta: np.ndarray, gap: float) -> np.ndarray:
-        """(468, 3) delta that draws the lip corners together only as far as the lips part, and no mouth far down."""
-        side = np.sign(self._widen[topo.LIP_CORNERS_OUTER])
-        inwards = max(-float((delta[topo.LIP_CORNERS_OUTER, 0] * side).mean()), 0.0)
+    def _moderate(self, source: np.ndarray, delta: np.ndarray, gap: float) -> np.ndarray:
+        """(468, 3) delta that draws the lip corners together only as far as the lips part, apart only as far as smiles
+        do, and no mouth far down."""
+        corners = topo.LIP_CORNERS_OUTER
+        side = np.sign(self._widen[corners])
+        outwards = float((delta[corners, 0] * side).mean())
+        inwards, outwards = max(-outwards, 0.0), max(outwards, 0.0)
+        width = abs(float(source[corners[0], 0] - source[corners[1], 0]))
+        room = max(BROADEST * self._eye - width, BROADER * self._eye) / 2
         down = max(-float(delta[np.r_[topo.OUTER_LIPS, topo.INNER_LIPS], 1].mean()), 0.0)
         share = PURSED + (1 - PURSED) * float(smoothstep(gap / self._eye, 0, ROUND))
         out = delta.copy()
         out[:, 0] += np.float32(inwards - within(share * inwards, share * NARROWEST * self._eye)) * self._widen
+        out[:, 0] -= np.float32(outwards - within(outwards, room)) * self._widen
         out[:, 1] += np.float32(down - within(down, LOWEST * self._eye)) * self._near
         for corner, near in zip(topo.LIP_CORNERS_OUTER, self._crease, strict=True):
             out += near * (out[corner] - out)
