@@ -10,13 +10,13 @@ import cv2
 import numba
 import numpy as np
 
-from talkedit.composite.warp import Warp, around
+from talkedit.composite.warp import Warp
 
 # Pixels whose neighbours come from further apart than this, in source pixels, lie at a contour.
 APART = 3.0
 # Samples a pixel along each direction.
 GRID = 4
-BLOCK = 8
+BLOCK = 8  # pixels; see `_in_front`
 
 
 def smooth_contours(
@@ -33,10 +33,9 @@ def smooth_contours(
         triangles: (F, 3) int32.
     """
     edge = _apart(warp.source, warp.hit)
-    rect = around(edge)
-    if rect is None:
+    if not edge.any():
         return
-    edge[rect] = cv2.dilate(edge[rect], np.ones((2, 2), np.uint8), anchor=(0, 0))
+    edge = cv2.dilate(edge, np.ones((2, 2), np.uint8), anchor=(0, 0))
     edge[warp.hit < 0] = 0
     _average(picture, frame, *_in_front(edge, source, target, triangles, warp.x0, warp.y0))
 
