@@ -19,11 +19,14 @@ from talkedit.track.topology import IRISES, LEFT_EYE, RIGHT_EYE
 WIDENED, OPEN = (1.04, 1.14), (0.1, 0.18)
 # The edge of the upper lid, with its lashes and their shade, and of the lower, over the eye's width: in the source, and
 # what of it lies over the eyeball after the edit.
-EDGES, KEPT = (0.06, 0.01), (0.05, 0.03)
+EDGES, KEPT = (0.06, 0.01), (0.03, 0.03)
+BESIDE = (0.8, 1.2)  # how far beside the iris's middle, in radii, the iris ends
 SOFT = 0.8  # pixels, of all edges
 SMALLEST = 14.0  # pixels; smaller eyes show no iris to speak of
 # Rings of an iris up to so many of its radii, and where it passes into the white.
 RINGS, REACH, LIMBUS = 14, 1.12, (0.9, 1.1)
+# A highlight is so much brighter than the iris, of 255.
+GLEAM = (100.0, 140.0)
 # How much light is left right under the lid, and how deep its shadow falls, over the iris's radius.
 SHADED, SHADOW = 0.6, 0.9
 
@@ -71,31 +74,43 @@ def _widen(
     corner, shape = np.array([x0, y0]), (y1 - y0, x1 - x0)
     own = frame[y0:y1, x0:x1].astype(np.float32)
     known, _ = _between(before - corner, shape, width, EDGES)
-    if (known > 0.5).sum() < 12:
-        return
-    bared, under = _between(after - corner, shape, width, KEPT)
     x, y = np.arange(x0, x1, dtype=np.float32)[None], np.arange(y0, y1, dtype=np.float32)[:, None]
+    # Over the iris the lid has nothing but iris to take along.
+    beside = smoothstep(np.abs(x - centre[0]) / radius, *BESIDE)
+    bared, under = _between(after - corner, shape, width, (KEPT[0] * beside, KEPT[1]))
     away = np.hypot(x - centre[0], y - centre[1]) / radius
+    if ((known > 0.5) & (away < 1)).sum() < 12:
+        return
+    dark = float(np.median(own[(known > 0.5) & (away < 1)].min(1)))
+    # Highlights stay with the eyeball: known right up to the lid, and not taken along by it.
+    known = np.maximum(known, _gleam(own, dark) * (away < 1) * polygon(before - corner, shape))
+    bared = np.maximum(bared, _gleam(picture[rect], dark) * (1 - beside) * polygon(after - corner, shape))
     ball = known[..., None] * own + (1 - known[..., None]) * _eyeball(own, known > 0.5, away, under / radius)
     share = strength * bared[..., None]
     picture[rect] = (picture[rect] * (1 - share) + ball * share + 0.5).astype(np.uint8)
 
 
+def _gleam(picture: np.ndarray, dark: float) -> np.ndarray:
+    """(h, w) float32 0..1, how far a pixel is brighter than the iris's ``dark``, colourless as highlights are."""
+    bright = smoothstep(picture.astype(np.float32).min(2) - dark, *GLEAM)
+    return cv2.GaussianBlur(cv2.dilate(bright.astype(np.float32), np.ones((3, 3), np.uint8)), (0, 0), SOFT)
+
+
 def _between(
-    lids: np.ndarray, shape: tuple[int, int], width: float, edges: tuple[float, float]
+    lids: np.ndarray, shape: tuple[int, int], width: float, edges: tuple[np.ndarray | float, float]
 ) -> tuple[np.ndarray, np.ndarray]:
     """(h, w) float32 0..1, how far a pixel lies between (16, 2) lids and clear of their edges; how far under the upper.
 
     Args:
         width: of the eye, pixels.
-        edges: of the upper and the lower lid, over the width.
+        edges: of the upper and the lower lid, over the width; the first may differ from column to column, (1, w).
     """
     inside, under = polygon(lids, shape), None
     for lid, edge in zip((lids[:9], np.concatenate([lids[8:], lids[:1]])), edges, strict=True):
         line = np.ones(shape, np.uint8)
         cv2.polylines(line, [np.round(lid * 16).astype(np.int32)], False, 0, 1, cv2.LINE_8, 4)
         away = cv2.distanceTransform(line, cv2.DIST_L2, 5)
-        inside = inside * np.clip((away - edge * width) / max(edge * width, 1.0), 0, 1)
+        inside = inside * np.clip((away - edge * width) / np.maximum(edge * width, 1.0), 0, 1)
         under = away if under is None else under
     return cv2.GaussianBlur(inside, (0, 0), SOFT), under
 
@@ -125,4 +140,4 @@ def _eyeball(own: np.ndarray, known: np.ndarray, away: np.ndarray, under: np.nda
         sclera = np.median(own[white][level >= np.median(level)], axis=0)
     outside = smoothstep(away, *LIMBUS)[..., None]
     light = SHADED + (1 - SHADED) * smoothstep(under, 0, SHADOW)
-    return ((1 - outside) * colours + outside * sclera * light[..., None]).astype(np.float32)
+    return (((1 - outside) * colours + outside * sclera) * light[..., None]).astype(np.float32)

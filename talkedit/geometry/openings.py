@@ -22,8 +22,8 @@ JAW = 0.5
 LIP_RANGE = (0.7, 1.8)
 # An emotion adds nothing to a gap of WIDEST, and less and less over the last ROOM before it.
 WIDEST, ROOM = 0.36, 0.22
-# How far lids may close or widen at most. What they bare is not in the picture: from about here on, irises get oval.
-LID_RANGE = (0.5, 1.4)
+# How far lids may close or widen at most: beyond, open eyes show white all around, which reads as shock.
+LID_RANGE = (0.5, 1.32)
 LIP_REACH = {"upper": 0.10, "lower": 0.17}
 # An emotion that draws the corners together (surprise) does so for an open mouth: this share of it is left to closed
 # lips, all of it at a gap of ROUND over the eye distance. A mouth that says "m" is not pursed.
