@@ -52,7 +52,7 @@ def share(dense: np.ndarray, true: np.ndarray) -> np.ndarray:
 # -- 68 points to 478 -----------------------------------------------------------------------------------------------
 
 
-@given(st.floats(-50, 50), st.floats(-25, 25), st.floats(-90, 90), st.floats(40, 900))
+@given(st.floats(-50, 50), st.floats(-25, 25), st.floats(-80, 80), st.floats(40, 900))  # at 90 no face has a yaw
 @settings(max_examples=25, deadline=None)
 def test_the_mean_face_is_found_in_any_pose(yaw: float, pitch: float, roll: float, scale: float) -> None:
     true = in_picture(load_face_model("open").mean[:LANDMARKS], yaw, pitch, roll, scale)

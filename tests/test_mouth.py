@@ -292,6 +292,14 @@ def test_a_row_goes_on_to_the_corners_lower_and_darker():
     assert light[22, 81:89].mean() > 1.1 * light[22, 89:93].mean()
 
 
+def test_a_row_that_hardly_showed_goes_on_nowhere():
+    row = teeth_row()
+    for faint in (0.4 * row.teeth, 0 * row.teeth):
+        picture, arch = _arch(row.picture, faint, 90)
+        np.testing.assert_array_equal(picture, row.picture)
+        np.testing.assert_array_equal(arch, faint)
+
+
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (2.4, -1.3), (-3.0, 3.5)])
 def test_a_row_is_found_where_the_frame_shows_it(shift):
     row = teeth_row()

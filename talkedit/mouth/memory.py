@@ -289,7 +289,7 @@ def _arch(picture: np.ndarray, teeth: np.ndarray, pixels: float) -> tuple[np.nda
     sparse = np.flatnonzero(height <= SPARSE * np.percentile(height, 98))
     best = int(np.argmax(height))
     full = np.arange(sparse[sparse < best].max(initial=-1) + 1, sparse[sparse > best].min(initial=len(height)))
-    if len(full) < 3:
+    if len(full) < 3 or not (teeth > 0.5).any():
         return picture, teeth
     out, arch, w = picture.copy(), teeth.copy(), teeth.shape[1]
     middle = (np.arange(len(teeth)) @ teeth).sum() / teeth.sum()
