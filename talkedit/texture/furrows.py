@@ -54,14 +54,14 @@ ACROSS: dict[str, tuple[tuple[float, tuple[tuple[int, int, float], ...]], ...]] 
 # How far lines across the forehead waver, over the eye distance.
 WAVERS = 0.006
 # How deep, as a change of log luminance, each is folded by the action unit itself and by emotions at full intensity.
-DEEPEST = {"AU1": 0.1, "AU2": 0.08, "AU4": 0.22, "AU6": 0.1, "AU9": 0.2, "AU12": 0.08}
+DEEPEST = {"AU1": 0.1, "AU2": 0.08, "AU4": 0.22, "AU6": 0.1, "AU9": 0.12, "AU12": 0.08}
 DEPTHS: dict[str, dict[str, float]] = {
     "happy": {"AU6": 0.1, "AU12": 0.08},
     "angry": {"AU4": 0.22, "AU9": 0.06},
     "sad": {"AU4": 0.15, "AU1": 0.08},
     "surprised": {"AU2": 0.07},
     "fear": {"AU1": 0.08, "AU4": 0.12},
-    "disgusted": {"AU9": 0.2, "AU4": 0.14, "AU12": 0.08},
+    "disgusted": {"AU9": 0.06, "AU4": 0.06},
     "contempt": {"AU12": 0.06},
 }
 
