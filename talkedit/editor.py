@@ -389,11 +389,13 @@ class ClipEditor:
             warp = build_warp(known["mesh"], target, model.triangles, model.uv, frame.rgb.shape, self._device)
             if warp is None:
                 return frame.rgb
-            picture = sample(frame.rgb, warp) if geometry else self._rect(frame.rgb, warp).copy()
             if geometry:
+                picture = sample(frame.rgb, warp)
                 smooth_contours(picture, frame.rgb, warp, known["mesh"], target, model.triangles)
                 bare = 1 - known["speaker"].glasses
                 widen_eyes(picture, frame.rgb, warp, known["landmarks"], model.at_landmarks(target), bare)
+            else:
+                picture = self._rect(frame.rgb, warp).copy()
         if self.options.only != "geometry":
             with self.clock("texture"):
                 speaker = known["speaker"]

@@ -32,29 +32,12 @@ def smooth_contours(
         target: (V, 3) edited mesh.
         triangles: (F, 3) int32.
     """
-    edge = _apart(warp.source, warp.hit)
+    edge = (warp.movement[1] > APART).astype(np.uint8)
     if not edge.any():
         return
     edge = cv2.dilate(edge, np.ones((2, 2), np.uint8), anchor=(0, 0))
     edge[warp.hit < 0] = 0
     _average(picture, frame, *_in_front(edge, source, target, triangles, warp.x0, warp.y0))
-
-
-@numba.njit(nogil=True, cache=True, error_model="numpy")
-def _apart(source: np.ndarray, hit: np.ndarray) -> np.ndarray:
-    """(h, w) uint8, 1 where a pixel comes from far from where the one to its left or above it comes from."""
-    height, width = hit.shape
-    edge = np.zeros((height, width), np.uint8)
-    for y in range(1, height):
-        for x in range(1, width):
-            if hit[y, x] < 0:
-                continue
-            for v, u in ((y, x - 1), (y - 1, x)):
-                if hit[v, u] >= 0:
-                    across, down = source[y, x, 0] - source[v, u, 0], source[y, x, 1] - source[v, u, 1]
-                    if across * across + down * down > APART * APART:
-                        edge[y, x] = 1
-    return edge
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")

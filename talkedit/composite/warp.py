@@ -7,6 +7,7 @@ source position to sample. Full sharpness at any resolution, and nothing moves w
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numba
@@ -42,6 +43,12 @@ class Warp:
     def shape(self) -> tuple[int, int]:
         """(h, w) of the rectangle."""
         return self.hit.shape[0], self.hit.shape[1]
+
+    @cached_property
+    def movement(self) -> tuple[np.ndarray, np.ndarray, float]:
+        """(h, w) bool, which pixels come from elsewhere; (h, w) float32 source pixels per pixel, the larger of both
+        directions, 0 off the mesh; and the longest way along x or y."""
+        return _movement(self.source, self.hit, self.x0, self.y0)
 
 
 def bounds(points: np.ndarray, shape: tuple[int, ...], pad: int = 2) -> tuple[int, int, int, int]:
@@ -103,7 +110,7 @@ def sample(frame: np.ndarray, warp: Warp) -> np.ndarray:
     """
     h, w = warp.shape
     out = frame[warp.y0 : warp.y0 + h, warp.x0 : warp.x0 + w].copy()
-    moved, step, reach = _movement(warp.source, warp.hit, warp.x0, warp.y0)
+    moved, step, reach = warp.movement
     rect = around(moved)
     if rect is None:
         return out
@@ -121,8 +128,7 @@ def around(mask: np.ndarray) -> tuple[slice, slice] | None:
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")
 def _movement(source: np.ndarray, hit: np.ndarray, x0: int, y0: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """(h, w) bool, which pixels come from elsewhere; (h, w) float32 source pixels per pixel, the larger of both
-    directions, 0 off the mesh; and the longest way along x or y."""
+    """See `Warp.movement`."""
     height, width = hit.shape
     moved, step, reach = np.zeros((height, width), np.bool_), np.zeros((height, width), np.float32), 0.0
     for y in range(height):

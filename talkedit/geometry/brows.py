@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from talkedit.geometry.openings import within
+from talkedit.geometry.openings import LID_PAIRS, within
 
 # Each side: upper and lower edge of the brow, the row below it, the lid's crease, the lid's edge; temple to nose.
 _SIDES = (
@@ -18,8 +18,6 @@ _SIDES = (
     ((300, 293, 334, 296, 336), (276, 283, 282, 295, 285), (342, 445, 444, 443, 442, 441, 413),
      (467, 260, 259, 257, 258, 286, 414), (466, 388, 387, 386, 385, 384, 398)),
 )  # fmt: skip
-# The lower lid of each side, in the middle.
-_UNDER = ((144, 145, 153), (373, 374, 380))
 # How far the row below goes along with the brow, to whose hair it belongs in most faces, and the crease. The rest of
 # the crease's way is the lid's, whose lashes lie before it.
 _BELOW, _CREASE = 0.95, 0.4
@@ -56,7 +54,7 @@ class BrowHold:
         self._eye = float(np.linalg.norm(mean[33] - mean[263]))
         self._edges = np.array([upper + lower for upper, lower, *_ in _SIDES])
         # The strip is as high as lids that are open leave it, whatever they do in a frame.
-        self._strips = np.array([(below[2:5], under) for (_, _, below, *_), under in zip(_SIDES, _UNDER, strict=True)])
+        self._strips = np.array([(side[2][2:5], pairs[2:5, 1]) for side, pairs in zip(_SIDES, LID_PAIRS, strict=True)])
         near = np.exp(-0.5 * (distances[self._edges].min(1) / (_FOREHEAD * self._eye)) ** 2)
         near *= near**4 / (near**4).sum(0).clip(1e-9)  # between the brows each has its share
         self._near = np.where(mean[:, 1] >= mean[self._edges, 1].min(), near, 0).astype(np.float32)

@@ -39,8 +39,11 @@ CREASE_REACH = 0.12
 LID_REACH = 0.08
 # From which factor on eyes count as widened, and how much of that the lower lid does.
 WIDE, FOLLOWS = 1.15, 0.12
-_RIGHT_LIDS = np.array([[246, 7], [161, 163], [160, 144], [159, 145], [158, 153], [157, 154], [173, 155]])
-_LEFT_LIDS = np.array([[466, 249], [388, 390], [387, 373], [386, 374], [385, 380], [384, 381], [398, 382]])
+# Points of the upper and the lower lid that meet, right eye and left, from the outer corner in.
+LID_PAIRS = (
+    np.array([[246, 7], [161, 163], [160, 144], [159, 145], [158, 153], [157, 154], [173, 155]]),
+    np.array([[466, 249], [388, 390], [387, 373], [386, 374], [385, 380], [384, 381], [398, 382]]),
+)
 
 
 def smoothstep(x: np.ndarray | float, low: np.ndarray | float, high: np.ndarray | float) -> np.ndarray:
@@ -75,7 +78,7 @@ class Openings:
             self._spread(lips[:, 1], lips[:, 0], fixed, LIP_REACH["lower"]),
         )
         self._lids = []
-        for pairs, corners in ((_RIGHT_LIDS, [33, 133]), (_LEFT_LIDS, [263, 362])):
+        for pairs, corners in zip(LID_PAIRS, ([33, 133], [263, 362]), strict=True):
             up = self._spread(pairs[:, 0], pairs[:, 1], np.array(corners), LID_REACH)
             low = self._spread(pairs[:, 1], pairs[:, 0], np.array(corners), LID_REACH)
             self._lids.append((pairs, up, low))
@@ -219,7 +222,7 @@ class Openings:
 
     def lid_reference(self, source: np.ndarray) -> tuple[float, float]:
         """(right, left) mean gap of the middle lid pairs of (468, 3) landmarks in the model's frame."""
-        a, b = (float((source[p[2:5, 0], 1] - source[p[2:5, 1], 1]).mean()) for p in (_RIGHT_LIDS, _LEFT_LIDS))
+        a, b = (float((source[p[2:5, 0], 1] - source[p[2:5, 1], 1]).mean()) for p in LID_PAIRS)
         return a, b
 
 
