@@ -82,7 +82,7 @@ class Speaker:
     Attributes:
         fitter: sums for the identity, solved at the end of the first pass.
         lids: (right, left) lid gaps of the frames so far, model units.
-        features, contrast, blurs, rims: of the frames that were looked at closely.
+        features, contrast, rough, blurs, rims: of the frames that were looked at closely.
         textures: of some of them, by their numbers.
         identities: identity coefficients that the network read off those frames, where it is used.
         looks: (468, 3) landmarks in the model's frame, of every ``look_every``-th frame.
@@ -95,6 +95,7 @@ class Speaker:
         view: the speaker's mean texture, where the GAN's code is refined.
         texture: the speaker's editor of the texture GAN, where it is used.
         texture_gain: how strongly wrinkles show in this shot.
+        roughness: 0..1, how sharp they are in this skin.
         shading: the controls of the frame before, and the change of texture they ask for.
         blur: how soft this shot is, pixels.
         glasses: 0..1, the speaker wears glasses.
@@ -109,6 +110,7 @@ class Speaker:
     lids: list[tuple[float, float]] = field(default_factory=list)
     features: list[np.ndarray] = field(default_factory=list)
     contrast: list[float] = field(default_factory=list)
+    rough: list[float] = field(default_factory=list)
     blurs: list[float] = field(default_factory=list)
     rims: list[float] = field(default_factory=list)
     identities: list[np.ndarray] = field(default_factory=list)
@@ -123,6 +125,7 @@ class Speaker:
     view: MeanTexture | None = None
     texture: SpeakerTexture | None = None
     texture_gain: float = 1.0
+    roughness: float = 0.0
     shading: tuple[np.ndarray, np.ndarray] | None = None
     blur: float = CRISP
     glasses: float = 0.0
@@ -133,7 +136,7 @@ class Speaker:
         """Forgets the looks at frames that show something before the face, unless all of them do."""
         clear = [not hidden(i) for i in self.looked]
         if any(clear):
-            for name in ("features", "contrast", "blurs", "rims", "identities"):
+            for name in ("features", "contrast", "rough", "blurs", "rims", "identities"):
                 found = getattr(self, name)
                 setattr(self, name, [one for one, keep in zip(found, clear, strict=False) if keep])
         self.textures = {i: look for i, look in self.textures.items() if not hidden(i)} or self.textures
@@ -150,6 +153,8 @@ class Speaker:
             self.people = np.mean([classify(f) for f in self.features], axis=0)
         if self.contrast:
             self.texture_gain = float(np.mean(self.contrast))
+        if self.rough:
+            self.roughness = float(np.median(self.rough))
         if self.blurs:
             self.blur = float(np.median(self.blurs))
         if self.rims:
@@ -159,7 +164,8 @@ class Speaker:
         self.acted = self.fitter.fresh()
         self.acted.observe(np.mean(self.looks, axis=0))
         self.acted.solve()
-        self.lids, self.features, self.contrast, self.blurs, self.rims, self.looks = [], [], [], [], [], []
+        for name in ("lids", "features", "contrast", "rough", "blurs", "rims", "looks"):
+            setattr(self, name, [])
 
 
 class ClipEditor:
@@ -296,6 +302,8 @@ class ClipEditor:
                     speaker.view.add(texture, visible)
             speaker.rims.append(glasses_score(luminance))
             speaker.contrast.append(contrast_gain(detail, visible))
+            if self._furrows is not None:
+                speaker.rough.append(self._furrows.roughness(detail, visible))
             speaker.blurs.append(source_blur(frame.rgb, track.landmarks))
         speaker.frames += 1
 
@@ -425,7 +433,7 @@ class ClipEditor:
             else:
                 ratio = speaker.texture.log_ratio(code)
             if self._furrows is not None:
-                lines = self._furrows.log_ratio(controls)
+                lines = self._furrows.log_ratio(controls, speaker.roughness)
                 ratio = cv2.resize(ratio, lines.shape, interpolation=cv2.INTER_LINEAR) + lines
             speaker.shading = controls.copy(), ratio * np.float32(speaker.texture_gain)
         return speaker.shading[1]

@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 
 from talkedit.emotions import CONTROLS
 from talkedit.facemodel.model import FaceModel
+from talkedit.geometry.openings import smoothstep
 
 # Texels of the map; the finest line is about two wide.
 SIZE = 512
@@ -51,8 +52,15 @@ ACROSS: dict[str, tuple[tuple[float, tuple[tuple[int, int, float], ...]], ...]] 
         (0.8, ((151, 10, 0.55), (109, 108, 0.4), (67, 69, 0.45), (103, 104, 0.4))),
     ),
 }
-# How far lines across the forehead waver, over the eye distance.
-WAVERS = 0.006
+# How far lines across the forehead waver, and the others, over the eye distance, and how much their depth does.
+WAVERS, BENDS, UNEVEN = 0.006, 0.002, 0.2
+# Smooth skin folds softly: lines that much wider and so much as deep, without the sharp one at the bottom.
+WIDER, SHALLOW = 2.1, 0.6
+# How rough a forehead is: spread of its log luminance between two blurs (sigmas in texels of 256), and the values over
+# which lines turn from soft to sharp. Its evenest places tell, as a fringe makes no skin rough: their share in percent,
+# and how many times their limit is a standard deviation.
+FINE, COARSE, ROUGH = 0.7, 4.0, (0.008, 0.018)
+EVEN, DEVIATION = 30, 2.6
 # How deep, as a change of log luminance, each is folded by the action unit itself and by emotions at full intensity.
 DEEPEST = {"AU1": 0.1, "AU2": 0.08, "AU4": 0.22, "AU6": 0.1, "AU9": 0.12, "AU12": 0.08}
 DEPTHS: dict[str, dict[str, float]] = {
@@ -73,32 +81,61 @@ class Furrows:
         model: the face model.
 
     Attributes:
-        units: (6, SIZE, SIZE) float32, the lines of each action unit, 1 deep.
+        units: (2, 6, SIZE, SIZE) float32, the lines of each action unit in rough skin and in smooth, 1 deep.
         depths: (25, 6) float32, how deep each control of `talkedit.emotions.CONTROLS` folds them.
     """
 
     def __init__(self, model: FaceModel) -> None:
         uv = model.uv[model.landmark_vertices].astype(np.float32) * SIZE - np.float32(0.5)
-        axis = float((uv[33, 0] + uv[263, 0]) / 2)
-        columns = (2 * axis - np.arange(SIZE)).astype(np.float32)
-        mirror = np.broadcast_to(columns, (SIZE, SIZE)), np.mgrid[:SIZE, :SIZE][0].astype(np.float32)
-        units = {}
-        for au, lines in LINES.items():
-            half = sum(_line(uv, depth, _knots(uv, points)) for depth, points in lines)
-            units[au] = half + cv2.remap(half, *mirror, cv2.INTER_CUBIC)
-        for au, lines in ACROSS.items():
-            units[au] = np.zeros((SIZE, SIZE), np.float32)
-            for number, (depth, points) in enumerate(lines):
-                right = _knots(uv, points)
-                left = right[:0:-1] * [-1, 1] + [2 * axis, 0]
-                units[au] += _line(uv, depth, np.concatenate([left, right]), WAVERS, 2.0 * number)
-        self.units = np.stack([units[au] for au in DEEPEST]).astype(np.float32)
+        self.units = _units(uv)
+        self._forehead = _forehead(uv)
         depths = DEPTHS | {au: {au: depth} for au, depth in DEEPEST.items()}
         self.depths = np.float32([[depths.get(name, {}).get(au, 0.0) for au in DEEPEST] for name in CONTROLS])
 
-    def log_ratio(self, controls: np.ndarray) -> np.ndarray:
-        """(SIZE, SIZE) float32 change of log luminance for (25,) controls."""
-        return np.tensordot(np.asarray(controls, np.float32) @ self.depths, self.units, axes=1)
+    def roughness(self, detail: np.ndarray, visible: np.ndarray) -> float:
+        """0..1, how sharp lines look right in a speaker's skin, as the camera shows it.
+
+        Args:
+            detail: (T, T) float32 high-passed log luminance of a texture.
+            visible: (T, T) bool, where it is seen.
+        """
+        size = detail.shape[0]
+        fine, coarse = (cv2.GaussianBlur(detail, (0, 0), sigma * size / 256) for sigma in (FINE, COARSE))
+        where = visible & (cv2.resize(self._forehead, (size, size), interpolation=cv2.INTER_NEAREST) > 0)
+        if not where.any():
+            return 0.0
+        return float(smoothstep(DEVIATION * np.percentile(np.abs(fine - coarse)[where], EVEN), *ROUGH))
+
+    def log_ratio(self, controls: np.ndarray, roughness: float = 1.0) -> np.ndarray:
+        """(SIZE, SIZE) float32 change of log luminance for (25,) controls in skin of a roughness of 0 to 1."""
+        depths = np.asarray(controls, np.float32) @ self.depths
+        return np.tensordot(np.outer([roughness, (1 - roughness) * SHALLOW], depths), self.units, axes=2)
+
+
+def _units(uv: np.ndarray) -> np.ndarray:
+    """(2, 6, SIZE, SIZE) float32 `Furrows.units`, given the (468, 2) landmarks in texels."""
+    axis = np.float32(uv[33, 0] + uv[263, 0])
+    units = {au: np.zeros((2, SIZE, SIZE), np.float32) for au in DEEPEST}
+    for au, lines in LINES.items():
+        for number, (depth, points) in enumerate(lines):
+            right = _knots(uv, points)
+            units[au] += _line(uv, depth, right, BENDS, 2.0 * number)
+            units[au] += _line(uv, depth, right * [-1, 1] + [axis, 0], BENDS, 2.0 * number + 3)
+    for au, lines in ACROSS.items():
+        for number, (depth, points) in enumerate(lines):
+            right = _knots(uv, points)
+            left = right[:0:-1] * [-1, 1] + [axis, 0]
+            units[au] += _line(uv, depth, np.concatenate([left, right]), WAVERS, 2.0 * number)
+    return np.stack([units[au] for au in DEEPEST], 1)
+
+
+def _forehead(uv: np.ndarray) -> np.ndarray:
+    """(SIZE, SIZE) uint8, 1 where raised brows fold the forehead."""
+    right = np.concatenate([_knots(uv, points) for lines in ACROSS.values() for _, points in lines])
+    both = np.concatenate([right, right * [-1, 1] + [uv[33, 0] + uv[263, 0], 0]])
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    cv2.fillConvexPoly(mask, cv2.convexHull(np.round(both).astype(np.int32)), 1)
+    return mask
 
 
 def _knots(uv: np.ndarray, points: tuple[tuple[int, int, float], ...]) -> np.ndarray:
@@ -106,26 +143,29 @@ def _knots(uv: np.ndarray, points: tuple[tuple[int, int, float], ...]) -> np.nda
     return np.stack([uv[a] + (uv[b] - uv[a]) * way for a, b, way in points])
 
 
-def _line(uv: np.ndarray, depth: float, knots: np.ndarray, wavers: float = 0.0, phase: float = 0.0) -> np.ndarray:
-    """(SIZE, SIZE) float32 a line of a depth through (K, 2) texels, deepest in its middle, running out at its ends."""
+def _line(uv: np.ndarray, depth: float, knots: np.ndarray, wavers: float, phase: float) -> np.ndarray:
+    """(2, SIZE, SIZE) float32 a line through (K, 2) texels, deepest in its middle, in rough skin and in smooth."""
     eye = float(np.linalg.norm(uv[33] - uv[263]))
     way = np.r_[0, np.cumsum(np.linalg.norm(np.diff(knots, axis=0), axis=1))]
     along = np.linspace(0, way[-1], 192)
     path = np.stack([_smooth(way, knots[:, k], along) for k in (0, 1)], 1)
     turns = along / eye
-    path[:, 1] += wavers * eye * (np.sin(9 * turns + phase) + 0.6 * np.sin(23 * turns + 1.7 * phase))
-    share = np.sin(np.pi * np.linspace(0, 1, len(path))) ** 0.9
-    reach = 4 * BULGE * WIDTH * eye
+    ahead = np.gradient(path, axis=0)
+    across = ahead[:, ::-1] * [-1, 1] / np.maximum(np.linalg.norm(ahead, axis=1, keepdims=True), 1e-6)
+    path += wavers * eye * (np.sin(9 * turns + phase) + 0.6 * np.sin(23 * turns + 1.7 * phase))[:, None] * across
+    share = np.sin(np.pi * np.linspace(0, 1, len(path))) ** 0.9 * (1 + UNEVEN * np.sin(7 * turns + 2.3 * phase))
+    width = WIDTH * eye
+    reach = 4 * BULGE * WIDER * width
     low, high = np.floor(path.min(0) - reach).astype(int), np.ceil(path.max(0) + reach).astype(int) + 1
     low, high = np.maximum(low, 0), np.minimum(high, SIZE)
     y, x = np.mgrid[low[1] : high[1], low[0] : high[0]]
     distance, near = cKDTree(path).query(np.stack([x, y], 2))
-    width = WIDTH * eye
-    profile = BRIGHT * np.exp(-0.5 * (distance / (BULGE * width)) ** 2)
-    profile -= (1 + BRIGHT - CORE) * np.exp(-0.5 * (distance / width) ** 2)
-    profile -= CORE * np.exp(-0.5 * (distance / (LINE * eye)) ** 2)
-    out = np.zeros((SIZE, SIZE), np.float32)
-    out[low[1] : high[1], low[0] : high[0]] = depth * share[near] * profile
+    out = np.zeros((2, SIZE, SIZE), np.float32)
+    for one, wide, core in zip(out, (width, WIDER * width), (CORE, 0), strict=True):
+        profile = BRIGHT * np.exp(-0.5 * (distance / (BULGE * wide)) ** 2)
+        profile -= (1 + BRIGHT - core) * np.exp(-0.5 * (distance / wide) ** 2)
+        profile -= core * np.exp(-0.5 * (distance / (LINE * eye)) ** 2)
+        one[low[1] : high[1], low[0] : high[0]] = depth * share[near] * profile
     return out
 
 
