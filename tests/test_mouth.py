@@ -21,7 +21,7 @@ from talkedit.mouth.completion import Completion, complete, load_completion, sav
 from talkedit.mouth.inside import CAVITY_SHARE, look_inside
 from talkedit.mouth.interior import WIDER, _close, _widened, fill_mouth
 from talkedit.mouth.invention import OPENED, invent
-from talkedit.mouth.lips import beside_lips
+from talkedit.mouth.lips import beside_lips, between_lips
 from talkedit.mouth.memory import BACK, KEPT, SPACING, MouthMemory, _arch
 from talkedit.mouth.registration import Registration, find
 from talkedit.mouth.rows import Row, depth, split, toothness
@@ -341,10 +341,15 @@ def test_a_row_that_frames_do_not_show_in_its_place_is_trusted_less_and_less():
     assert registration.trust[1] > 0.5
 
 
-def test_places_between_lips_know_the_nearer_lip_and_come_along_with_it():
+def ellipse(across: float, down: float) -> np.ndarray:
+    """(20, 2) inner lips about (40, 30)."""
     t = np.linspace(0, np.pi, 11)
-    loop = np.float32([(40 - 30 * np.cos(t)), (30 - 12 * np.sin(t))]).T
-    loop = np.concatenate([loop, (loop * [1, -1] + [0, 60])[-2:0:-1]]).astype(np.float32)
+    upper = np.float32([(40 - across * np.cos(t)), (30 - down * np.sin(t))]).T
+    return np.concatenate([upper, (upper * [1, -1] + [0, 60])[-2:0:-1]]).astype(np.float32)
+
+
+def test_places_between_lips_know_the_nearer_lip_and_come_along_with_it():
+    loop = ellipse(30, 12)
     moved = np.zeros((20, 2), np.float32)
     moved[1:10, 1], moved[11:, 1] = -3, 5
     away, back_x, back_y = beside_lips(loop, moved, np.ones((60, 80), np.float32), 20.0)
@@ -354,7 +359,54 @@ def test_places_between_lips_know_the_nearer_lip_and_come_along_with_it():
     np.testing.assert_allclose(back_x, np.broadcast_to(np.arange(80), (60, 80)), atol=1e-3)
 
 
+def test_skin_between_lips_is_stretched_with_them():
+    loop, (y, x) = ellipse(30, 20), np.mgrid[:60, :80].astype(np.float32)
+    there = ((x - 40) / 29) ** 2 + ((y - 30) / 19) ** 2 < 1
+    for matrix, shift in ((np.zeros((2, 2)), (3, -2)), (np.array([[0.2, 0.1], [-0.1, 0.3]]), (0, 1))):
+        moved = ((loop - loop.mean(0)) @ matrix.T + shift).astype(np.float32)
+        back_x, back_y = x.copy(), y.copy()
+        between_lips(loop, moved, back_x, back_y, there.astype(np.float32))
+        expected = (np.stack([x, y], 2) - loop.mean(0)) @ matrix.T + shift  # these coordinates reproduce affine maps
+        np.testing.assert_allclose(np.stack([x - back_x, y - back_y], 2)[there], expected[there], atol=1e-3)
+        np.testing.assert_array_equal(back_x[~there], x[~there])
+    moved = np.zeros((20, 2), np.float32)
+    moved[1:10, 1], moved[11:, 1] = -4, 6
+    back_x, back_y = x.copy(), y.copy()
+    between_lips(loop, moved, back_x, back_y, there.astype(np.float32))
+    column = (y - back_y)[12:49, 40]
+    assert (np.diff(column) > 0).all() and column[0] < -3.5 and column[-1] > 5.5  # no jump between the lips
+
+
 # ---- painting
+
+
+def test_a_rounded_mouth_whose_lips_reach_into_the_tracked_ones_shows_no_dark_ring():
+    source = face(0.62)
+    target = source.copy()
+    target[INNER_LIPS[1:10], 1] -= 5
+    target[INNER_LIPS[11:], 1] += 9
+    meshes = [np.asarray(model().position @ points, np.float32) for points in (source, target)]
+    loop, wide = (mesh[model().mouth_loop, :2] for mesh in meshes)
+    frame = draw(source)
+    # The real lips lie a fifth further in than the tracked ones; beyond them there is a tongue.
+    cv2.fillPoly(frame, [np.round(loop).astype(np.int32)], LIP)
+    real = loop.mean(0) + 0.7 * (loop - loop.mean(0))
+    cv2.fillPoly(frame, [np.round(real).astype(np.int32)], (110, 45, 45))
+    warp = build_warp(*meshes, model().triangles, model().uv, frame.shape)
+    inside = look_inside(frame, loop, 90.0, 0.55, (None, None), Registration())
+    assert inside.rounded == 1
+    darkest = []
+    for rounded in (1.0, 0.0):
+        picture = sample(frame, warp)
+        jaws = np.array([[0, 0], [0, 2]])
+        fill_mouth(picture, frame, warp, replace(inside, rounded=rounded), wide, jaws)
+        darkest.append(picture[..., 0].min())
+    assert darkest[0] > 95 > darkest[1]
+    # Teeth that fill a mouth stay rigid.
+    cv2.fillPoly(frame, [np.round(real).astype(np.int32)], TOOTH)
+    assert look_inside(frame, loop, 90.0, 0.55, (None, None), Registration()).rounded < 0.3
+    flat = face(0.15)
+    assert look_inside(draw(flat), flat[INNER_LIPS, :2], 90.0, 0.55, (None, None), Registration()).rounded == 0
 
 
 def opened(upper: float, lower: float, brightness: float = 1.0):

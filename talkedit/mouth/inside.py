@@ -26,6 +26,9 @@ RING = 0.12  # lips are looked at so far outside their inner edge, over the dist
 # looks like lips is.
 RIM, NEAR = 0.013, (0.012, 0.028)
 REDDER, BRIGHTER = (0.65, 0.9), (0.4, 0.65)  # redness and brightness that look like lips, over theirs
+# Over which gaps, over their width, tracked lips are those of a rounded mouth, which lie far outside the real ones.
+# Teeth that fill such shares of it keep it from being stretched as skin.
+ROUNDED, TOOTHED = (0.38, 0.5), (0.3, 0.6)
 BENT = (0.02, 0.04)  # how far from a straight line rows end, over the eye distance
 FEATHER = 0.008  # softness of what is cut out, over the eye distance
 GOES_ON = 0.03  # how far the inside is continued under the lips, about, over the eye distance
@@ -46,6 +49,7 @@ class Inside:
         eye: outer-eye distance, pixels.
         blur: of the source, pixels.
         shows: 0..1, the lips are open.
+        rounded: 0..1, so rounded that its lips reach far into ``loop`` and cannot be told from its inside.
         corner: (2,) where the rectangle of ``own`` and ``beyond`` lies in the frame.
         own: two (h, w, 4) float32, the row's own pixels times the share of the pixel that is the row's, and that share.
         beyond: the same of what both rows' colours are continued with under the lips; all zero between them.
@@ -61,6 +65,7 @@ class Inside:
     eye: float
     blur: float
     shows: float
+    rounded: float
     corner: np.ndarray
     own: list[np.ndarray]
     beyond: np.ndarray
@@ -102,7 +107,7 @@ def look_inside(
         none, share = np.zeros((1, 1, 4), np.float32), np.zeros((1, 1), np.float32)
         own, cavity = [none, none], lips * CAVITY_SHARE
         return Inside(
-            loop, eye, blur, 0.0, corner, own, none, share, [share, share], rows, gains, registration.trust, cavity
+            loop, eye, blur, 0.0, 0.0, corner, own, none, share, [share, share], rows, gains, registration.trust, cavity
         )
 
     feather = max(blur, FEATHER * eye)
@@ -130,7 +135,10 @@ def look_inside(
                 registration.compare(mine * teeth[k], like_teeth, eye, k)
         mine *= np.float32(shows)
         own.append(_premultiplied(rgb, mine))
-    return Inside(loop, eye, blur, shows, corner, own, beyond, lower, shaded, rows, gains, registration.trust, cavity)
+    rounded = float(smoothstep(gap / max(float(np.linalg.norm(loop[10] - loop[0])), 1.0), *ROUNDED))
+    rounded *= 1 - float(smoothstep((seen * like_teeth).sum() / max(seen.sum(), 1e-6), *TOOTHED))
+    trust = registration.trust
+    return Inside(loop, eye, blur, shows, rounded, corner, own, beyond, lower, shaded, rows, gains, trust, cavity)
 
 
 def _premultiplied(rgb: np.ndarray, share: np.ndarray) -> np.ndarray:

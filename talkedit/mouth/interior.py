@@ -15,7 +15,7 @@ from talkedit.composite.warp import Warp, around
 from talkedit.geometry.openings import smoothstep
 from talkedit.mouth.alignment import polygon
 from talkedit.mouth.inside import Inside
-from talkedit.mouth.lips import beside_lips
+from talkedit.mouth.lips import beside_lips, between_lips
 from talkedit.mouth.rows import depth, gap_of
 
 SHOWS_TEETH = (0.015, 0.04)  # gaps, in eye distances, over which hidden teeth come out: in a narrower one all is shadow
@@ -122,10 +122,13 @@ def fill_mouth(
     if shows > 0:
         mouth = _widened(mouth, source, loop, WIDTH * eye)
         near, back_x, back_y = beside_lips(loop, moved, alpha, max(RIM * eye, 4 * edge + 2))
+        share = np.clip(1.5 - 1.5 * near / (RIM * eye), 0, 1)
+        if inside.rounded > 0:
+            between_lips(loop, moved, back_x, back_y, polygon(loop, shape) * (1 - share))
+            share += (1 - share) * np.float32(inside.rounded)
         back_x, back_y = back_x + np.float32(x0), back_y + np.float32(y0)
         lips = cv2.remap(frame, back_x, back_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-        share = np.clip(1.5 - 1.5 * near / (RIM * eye), 0, 1) * np.float32(shows)
-        mouth += (lips - mouth) * share[..., None]
+        mouth += (lips - mouth) * (share * np.float32(shows))[..., None]
     lips = _close(picture[rect], hole, 2 * edge)
     picture[rect] = np.clip(lips + (mouth - lips) * alpha[..., None] + 0.5, 0, 255).astype(np.uint8)
 

@@ -1,4 +1,4 @@
-"""The inner edges of the lips: how far places between them are from each, and how an edit moves the nearest of them."""
+"""The inner edges of the lips: how far places between them are from each, and how an edit of the lips moves them."""
 
 from __future__ import annotations
 
@@ -58,3 +58,48 @@ def beside_lips(
             back_x[y, x] -= (a * by[0, y, x, 0] + b * by[1, y, x, 0]) / total
             back_y[y, x] -= (a * by[0, y, x, 1] + b * by[1, y, x, 1]) / total
     return near, back_x, back_y
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def between_lips(
+    loop: np.ndarray, moved: np.ndarray, back_x: np.ndarray, back_y: np.ndarray, share: np.ndarray
+) -> None:
+    """Turns where places came from, in place, to where they did if all between the lips were skin, stretched with them.
+
+    Mean value coordinates (Floater 2003): as the lips move at the lips, smooth between them.
+
+    Args:
+        loop: (20, 2) inner lips, pixels.
+        moved: (20, 2) how far each of its points was moved, pixels.
+        back_x, back_y: (h, w) float32 x and y that are changed.
+        share: (h, w) 0..1, by how much.
+    """
+    count = len(loop)
+    for y in range(share.shape[0]):
+        for x in range(share.shape[1]):
+            if share[y, x] <= 0:
+                continue
+            total, by_x, by_y = 0.0, 0.0, 0.0
+            ax, ay = loop[count - 1, 0] - x, loop[count - 1, 1] - y
+            bx, by = loop[0, 0] - x, loop[0, 1] - y
+            before = _half_tangent(ax, ay, bx, by)
+            for k in range(count):
+                m = (k + 1) % count
+                cx, cy = loop[m, 0] - x, loop[m, 1] - y
+                after = _half_tangent(bx, by, cx, cy)
+                weight = (before + after) / max(np.sqrt(bx * bx + by * by), 1e-3)
+                total += weight
+                by_x += weight * moved[k, 0]
+                by_y += weight * moved[k, 1]
+                bx, by, before = cx, cy, after
+            if abs(total) > 1e-9:
+                back_x[y, x] += share[y, x] * (x - by_x / total - back_x[y, x])
+                back_y[y, x] += share[y, x] * (y - by_y / total - back_y[y, x])
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _half_tangent(ax: float, ay: float, bx: float, by: float) -> float:
+    """Tangent of half the angle from (ax, ay) to (bx, by), signed."""
+    cross, dot = ax * by - ay * bx, ax * bx + ay * by
+    lengths = np.sqrt((ax * ax + ay * ay) * (bx * bx + by * by))
+    return cross / max(lengths + dot, 1e-6)
