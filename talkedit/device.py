@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 from talkedit.errors import InputError
+
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def choose_device(name: str) -> str:

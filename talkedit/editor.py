@@ -168,6 +168,23 @@ class Speaker:
             setattr(self, name, [])
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What is to become of one frame.
+
+    Attributes:
+        known: what does not depend on the emotion (see `ClipEditor._frame`).
+        target: (V, 3) edited mesh, pixels; None where the shape stays.
+        inside: of the mouth, where it is painted.
+        ratio: (T, T) float32 change of log luminance; None where the texture stays.
+    """
+
+    known: dict
+    target: np.ndarray | None
+    inside: Inside | None
+    ratio: np.ndarray | None
+
+
 class ClipEditor:
     """See the module's name: ``observe`` every frame, ``solve`` once, then ``edit`` frames in order.
 
@@ -236,9 +253,17 @@ class ClipEditor:
 
     def observe(self, frame: Frame) -> None:
         """Tracks one frame and adds it to what is known of the speaker."""
+        self.take(frame, self.track(frame))
+
+    def track(self, frame: Frame) -> Track | None:
+        """Where the face is in a frame; may run ahead of `take` in another thread."""
         with self.clock("track"):
-            track = self._tracker(frame)
-            if track is not None:
+            return self._tracker(frame)
+
+    def take(self, frame: Frame, track: Track | None) -> None:
+        """Adds a tracked frame to what is known of the speaker."""
+        if track is not None:
+            with self.clock("track"):
                 self._hands.see(frame, track.landmarks)
         if self._last_time is not None and frame.time > self._last_time and len(self._interval) < 500:
             self._interval.append(frame.time - self._last_time)
@@ -380,44 +405,61 @@ class ClipEditor:
 
     def edit(self, frame: Frame, timeline: Timeline) -> np.ndarray:
         """(H, W, 3) uint8 edited picture; ``frame.rgb`` itself where nothing is edited."""
+        return self.paint(frame, self.plan(frame, timeline))
+
+    def plan(self, frame: Frame, timeline: Timeline) -> Plan | None:
+        """What is to become of a frame, None where nothing is edited; frames in order."""
         index = frame.index
         if not self._store.has(index):
-            return frame.rgb
+            return None
         controls = self._controls(index, timeline)
         if np.abs(controls).max() < 1e-4:
-            return frame.rgb
+            return None
         known = self._frame(frame)
         self.edited_frames += index != self._last_edited
         self._last_edited = index
-        geometry = self.options.only != "texture"
-        with self.clock("edit"):
-            target = self._target(known, controls) if geometry else known["mesh"]
+        target, inside, ratio = None, None, None
+        if self.options.only != "texture":
+            with self.clock("edit"):
+                target = self._target(known, controls)
+            if self.options.teeth:
+                with self.clock("mouth"):
+                    if known["inside"] is None:
+                        known["inside"] = self._inside(frame, known)
+                    inside = known["inside"]
+        if self.options.only != "geometry":
+            with self.clock("texture"):
+                ratio = self._shading(known["speaker"], controls)
+        return Plan(known, target, inside, ratio)
+
+    def paint(self, frame: Frame, plan: Plan | None) -> np.ndarray:
+        """(H, W, 3) uint8 frame edited as planned; several threads may paint frames at once."""
+        if plan is None:
+            return frame.rgb
+        known, geometry, model = plan.known, plan.target is not None, self.model
+        mesh, speaker = known["mesh"], known["speaker"]
+        target = plan.target if geometry else mesh
         with self.clock("render"):
-            model = self.model
-            warp = build_warp(known["mesh"], target, model.triangles, model.uv, frame.rgb.shape, self._device)
+            warp = build_warp(mesh, target, model.triangles, model.uv, frame.rgb.shape, self._device)
             if warp is None:
                 return frame.rgb
             if geometry:
                 picture = sample(frame.rgb, warp)
-                smooth_contours(picture, frame.rgb, warp, known["mesh"], target, model.triangles)
-                bare = 1 - known["speaker"].glasses
+                smooth_contours(picture, frame.rgb, warp, mesh, target, model.triangles)
+                bare = 1 - speaker.glasses
                 widen_eyes(picture, frame.rgb, warp, known["landmarks"], model.at_landmarks(target), bare)
             else:
                 picture = self._rect(frame.rgb, warp).copy()
-        if self.options.only != "geometry":
+        if plan.ratio is not None:
             with self.clock("texture"):
-                speaker = known["speaker"]
-                multiply_ratio(picture, warp, self._shading(speaker, controls), speaker.blur)
-        if geometry and self.options.teeth:
+                multiply_ratio(picture, warp, plan.ratio, speaker.blur)
+        if plan.inside is not None:
             with self.clock("mouth"):
-                if known["inside"] is None:
-                    known["inside"] = self._inside(frame, known)
-                bones = self.model.landmark_vertices
-                moved = jaws((target - known["mesh"])[bones, :2])
-                fill_mouth(picture, frame.rgb, warp, known["inside"], target[self._loop, :2], moved)
+                moved = jaws((target - mesh)[model.landmark_vertices, :2])
+                fill_mouth(picture, frame.rgb, warp, plan.inside, target[self._loop, :2], moved)
         with self.clock("composite"):
             if geometry:
-                keep_softness(picture, warp, known["speaker"].blur)
+                keep_softness(picture, warp, speaker.blur)
             if known["hidden"] is not None:
                 known["hidden"].restore(picture, self._rect(frame.rgb, warp), warp.x0, warp.y0)
             out = frame.rgb.copy()

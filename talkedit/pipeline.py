@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from typing import Any, Protocol
 
 import numpy as np
 
 import talkedit
+from talkedit.device import cores
 from talkedit.emotions import NEUTRAL, Timeline, check_intensity, describe_code, parse_units
 from talkedit.errors import InputError
 from talkedit.grid import Grid
@@ -20,7 +22,7 @@ from talkedit.report import EditReport, StageClock, collapse_skipped
 from talkedit.types import Frame
 from talkedit.video.mark import draw_mark
 from talkedit.video.output import check_container, check_output
-from talkedit.video.overlap import Behind, ahead
+from talkedit.video.overlap import Behind, ahead, side_by_side
 from talkedit.video.passthrough import can_copy, remux
 from talkedit.video.probe import MediaInfo, probe
 from talkedit.video.reader import read_frames
@@ -36,11 +38,16 @@ class Analyst(Protocol):
     skipped: list[tuple[int, str]]
     notes: list[str]
 
-    def observe(self, frame: Frame) -> None: ...
+    def track(self, frame: Frame) -> Any: ...
+    def take(self, frame: Frame, track: Any) -> None: ...
     def solve(self) -> None: ...
-    def edit(self, frame: Frame, timeline: Timeline) -> np.ndarray: ...
+    def plan(self, frame: Frame, timeline: Timeline) -> Any: ...
+    def paint(self, frame: Frame, plan: Any) -> np.ndarray: ...
     def metrics(self) -> dict: ...
 
+
+# Planning takes a third of the time of painting, so that more painters would wait.
+PAINTERS = 3
 
 MakeEditor = Callable[[EditOptions, StageClock], Analyst]
 
@@ -132,11 +139,9 @@ def edit_video(
     # A zero timeline that cannot be copied is encoded anew, without looking for faces.
     editor = None if wanted.is_zero else _analyse(src, info, options, clock, progress, make_editor)
     with open_writer(dst, info, crf=crf, provenance=provenance) as writer, Behind(writer.write) as write:
-        for frame in _frames(src, info, "edit", clock, progress):
-            rgb = frame.rgb
-            if editor is not None:
-                with clock.stage("edit"):
-                    rgb = editor.edit(frame, wanted)
+        for frame, (rgb,) in _edited(
+            _frames(src, info, "edit", clock, progress), editor, [wanted], options.threads, clock
+        ):
             if mark and rgb is not frame.rgb:
                 rgb = draw_mark(rgb, f"edited: {_dominant(wanted, frame.time)}")
             with clock.stage("encode"):
@@ -177,11 +182,10 @@ def compare_video(
     provenance = _provenance(f"comparison of {what}")
     writing = open_writer(dst, info, width=grid.width, height=grid.height, crf=crf, provenance=provenance)
     with writing as writer, Behind(writer.write) as write:
-        for frame in _frames(src, info, "edit", clock, progress):
-            with clock.stage("edit"):
-                pictures = [frame.rgb, *(editor.edit(frame, timeline) for _, timeline in cells)]
+        frames, timelines = _frames(src, info, "edit", clock, progress), [timeline for _, timeline in cells]
+        for frame, pictures in _edited(frames, editor, timelines, chosen.threads, clock):
             with clock.stage("encode"):
-                write(frame, grid.draw(pictures))
+                write(frame, grid.draw([frame.rgb, *pictures]))
     report.frames = writer.frames
     _finish(report, editor, clock)
     return report
@@ -200,12 +204,37 @@ def _analyse(
         from talkedit.editor import ClipEditor as make_editor
     with clock.stage("load"):
         editor = make_editor(options, clock)
-    for frame in _frames(src, info, "analyse", clock, progress):
-        with clock.stage("observe"):
-            editor.observe(frame)
+    with Behind(editor.take) as take:  # the tracker is ahead of what is learned from what it finds
+        for frame in _frames(src, info, "analyse", clock, progress):
+            with clock.stage("observe"):
+                take(frame, editor.track(frame))
     with clock.stage("solve"):
         editor.solve()
     return editor
+
+
+def _edited(
+    frames: Iterator[Frame],
+    editor: Analyst | None,
+    timelines: Sequence[Timeline],
+    threads: int | None,
+    clock: StageClock,
+) -> Iterator[tuple[Frame, list[np.ndarray]]]:
+    """Each frame with its picture for every timeline; planned in order, painted by several threads."""
+
+    def plans() -> Iterator[tuple[Frame, list]]:
+        for frame in frames:
+            with clock.stage("edit"):
+                planned = [editor.plan(frame, timeline) if editor else None for timeline in timelines]
+            yield frame, planned
+
+    def paint(planned: tuple[Frame, list]) -> tuple[Frame, list[np.ndarray]]:
+        frame, wanted = planned
+        return frame, [editor.paint(frame, plan) if editor else frame.rgb for plan in wanted]
+
+    workers = 1 if editor is None else min(threads or cores(), PAINTERS)
+    with closing(side_by_side(paint, plans(), workers)) as painted:
+        yield from painted
 
 
 def _frames(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,7 +15,9 @@ Item = TypeVar("Item")
 
 
 class StageClock:
-    """Seconds spent in each stage, each second counted once: an inner stage pauses the outer one.
+    """Seconds spent in each stage, each second of a thread counted once: an inner stage pauses the outer one.
+
+    Threads that work side by side each count their own, so the stages may add up to more than ``elapsed``.
 
     >>> clock = StageClock()
     >>> with clock.stage("track"):
@@ -26,20 +29,26 @@ class StageClock:
 
     def __init__(self, now: Callable[[], float] = time.perf_counter) -> None:
         self._now = now
+        self._began = now()
         self.seconds: dict[str, float] = {}
-        self._running: list[str] = []
-        self._since = 0.0
+        self._lock = threading.Lock()
+        self._own = threading.local()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the clock was made."""
+        return self._now() - self._began
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Count the time of the block under ``name``."""
         self._book()
-        self._running.append(name)
+        self._own.running.append(name)
         try:
             yield
         finally:
             self._book()
-            self._running.pop()
+            self._own.running.pop()
 
     __call__ = stage
 
@@ -55,11 +64,12 @@ class StageClock:
             yield item
 
     def _book(self) -> None:
-        now = self._now()
-        if self._running:
-            name = self._running[-1]
-            self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since
-        self._since = now
+        own, now = self._own, self._now()
+        running = own.__dict__.setdefault("running", [])
+        if running:
+            with self._lock:
+                self.seconds[running[-1]] = self.seconds.get(running[-1], 0.0) + now - own.since
+        own.since = now
 
 
 def collapse_skipped(skipped: Iterable[tuple[int, str]]) -> list[dict]:
@@ -93,7 +103,7 @@ class EditReport:
         frames: frames written.
         edited_frames: frames that differ from the source.
         skipped: ranges of frames that were to be edited and were not, ``{"first", "last", "reason"}``.
-        seconds: seconds per stage.
+        seconds: seconds per stage; threads work on several at once, so they add up to more than the run took.
         ms_per_frame, fps: speed over the whole run, all stages.
         peak_memory_mb: largest resident memory in MiB, None if unknown.
         notes: sentences the user should read.
@@ -117,7 +127,7 @@ class EditReport:
 
     def close(self, clock: StageClock) -> None:
         """Take over the times of ``clock`` and work out the speed."""
-        total = sum(clock.seconds.values())
+        total = clock.elapsed
         self.seconds = {name: round(value, 4) for name, value in clock.seconds.items()}
         if self.frames and total > 0:
             self.ms_per_frame = round(1000 * total / self.frames, 3)

@@ -166,8 +166,11 @@ class FakeEditor:
         self.observed = 0
         self.solved = False
 
-    def observe(self, frame) -> None:
-        assert frame.index == self.observed
+    def track(self, frame) -> int:
+        return frame.index
+
+    def take(self, frame, track: int) -> None:
+        assert frame.index == track == self.observed
         self.observed += 1
 
     def solve(self) -> None:
@@ -175,12 +178,15 @@ class FakeEditor:
             raise NoFaceError("no face was found that can be edited")
         self.solved = True
 
-    def edit(self, frame, timeline) -> np.ndarray:
+    def plan(self, frame, timeline) -> float:
         assert self.solved
         strength = float(timeline.code(frame.time).sum())
+        self.edited_frames += strength != 0
+        return strength
+
+    def paint(self, frame, strength: float) -> np.ndarray:
         if strength == 0:
             return frame.rgb
-        self.edited_frames += 1
         rgb = frame.rgb.copy()
         box = rgb[8:24, 8:24]
         box[:] = np.clip(box + 60 * strength, 0, 255).astype(np.uint8)
@@ -199,8 +205,8 @@ class FacelessEditor(FakeEditor):
 class IdleEditor(FakeEditor):
     """Sees a face and edits nothing."""
 
-    def edit(self, frame, timeline) -> np.ndarray:
-        return frame.rgb
+    def plan(self, frame, timeline) -> float:
+        return 0.0
 
 
 @pytest.fixture

@@ -4,12 +4,13 @@ import hashlib
 import json
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from talkedit import resources
 from talkedit.cli import main
-from talkedit.report import StageClock, collapse_skipped
+from talkedit.report import EditReport, StageClock, collapse_skipped
 
 OPTIONS = """emotion intensity timeline start end face only no-smooth no-classifier no-furrows no-teeth face-model
 tracker device threads seed report overwrite quiet crf mark"""
@@ -167,3 +168,27 @@ def test_clock_counts_each_second_once():
         now[0] += 4
     assert clock.seconds == {"outer": 5, "inner": 2}
     assert list(clock.iterate("read", [1, 2])) == [1, 2]
+
+
+def test_clock_counts_threads_side_by_side_and_the_run_once():
+    now = [10.0]
+    clock = StageClock(lambda: now[0])
+
+    def elsewhere() -> None:
+        with clock.stage("paint"):
+            inside.set()
+            leave.wait(10)
+
+    inside, leave = threading.Event(), threading.Event()
+    thread = threading.Thread(target=elsewhere)
+    with clock.stage("plan"):
+        thread.start()
+        inside.wait(10)
+        now[0] += 3
+        leave.set()
+        thread.join()
+        now[0] += 1
+    assert clock.seconds == {"plan": 4, "paint": 3} and clock.elapsed == 4
+    report = EditReport("a", "b", "happy", "1", frames=8)
+    report.close(clock)
+    assert report.fps == 2 and report.ms_per_frame == 500

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from talkedit.video.overlap import Behind, ahead
+from talkedit.video.overlap import Behind, ahead, side_by_side
 
 
 def decoders() -> int:
@@ -99,3 +99,40 @@ def test_an_error_in_the_block_is_the_one_that_is_seen() -> None:
         call(1)
         raise KeyError("edit")
     assert len(done) <= 1
+
+
+@given(items=st.lists(st.integers()), workers=st.integers(1, 4))
+@settings(max_examples=40, deadline=None)
+def test_side_by_side_keeps_order_and_count(items: list[int], workers: int) -> None:
+    def function(item: int) -> int:
+        time.sleep(0.001 * (item % 3))
+        return 2 * item
+
+    assert list(side_by_side(function, items, workers)) == [2 * item for item in items]
+
+
+def test_side_by_side_works_on_as_many_as_it_may_and_asks_for_few_more() -> None:
+    asked, both = [], threading.Barrier(2, timeout=10)
+
+    def items() -> Iterator[int]:
+        for i in range(6):
+            asked.append(i)
+            yield i
+
+    results = side_by_side(lambda i: both.wait() >= 0, items(), 2)  # passes only if two are in there at once
+    assert next(results) and len(asked) <= 4
+    assert all(results) and len(asked) == 6
+
+
+def test_side_by_side_raises_in_its_place_and_stops() -> None:
+    def function(item: int) -> int:
+        if item == 2:
+            raise ValueError("damaged")
+        return item
+
+    for workers in (1, 2):
+        results = side_by_side(function, range(100), workers)
+        assert [next(results), next(results)] == [0, 1]
+        with pytest.raises(ValueError, match="damaged"):
+            next(results)
+        assert not [thread for thread in threading.enumerate() if thread.name.startswith("paint")]

@@ -1,14 +1,16 @@
-"""Decoding ahead of and encoding behind the edit, each in a thread of its own: order, pixels and memory bounds stay."""
+"""Decoding ahead of and encoding behind the edit, and frames side by side: order, pixels and memory bounds stay."""
 
 from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+Made = TypeVar("Made")
 
 # Items that may wait on either side of the edit.
 DEPTH = 2
@@ -56,6 +58,28 @@ def ahead(items: Iterator[T], depth: int = DEPTH) -> Iterator[T]:
     finally:
         stopped.set()
         thread.join()
+
+
+def side_by_side(function: Callable[[T], Made], items: Iterable[T], workers: int) -> Generator[Made]:
+    """What a function makes of each item, in order, while ``workers`` threads call it and the caller's makes the items.
+
+    At most ``workers`` + 1 items are under way. What the function raises is raised here at its place in the order.
+    """
+    if workers == 1:
+        yield from map(function, items)
+        return
+    waiting: deque[Future] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="paint") as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 class Behind:
