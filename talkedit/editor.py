@@ -44,6 +44,7 @@ from talkedit.reconstruct.pose import find_pose
 from talkedit.report import StageClock
 from talkedit.smooth import half_width, smooth_at
 from talkedit.texture.editor import PersonClassifier, contrast_gain, detail_of
+from talkedit.texture.forehead import Skin
 from talkedit.texture.furrows import Furrows
 from talkedit.texture.gan import Look, SpeakerTexture, load_texture_gan
 from talkedit.texture.glasses import glasses_score
@@ -82,7 +83,7 @@ class Speaker:
     Attributes:
         fitter: sums for the identity, solved at the end of the first pass.
         lids: (right, left) lid gaps of the frames so far, model units.
-        features, contrast, rough, blurs, rims: of the frames that were looked at closely.
+        features, contrast, foreheads, blurs, rims: of the frames that were looked at closely.
         textures: of some of them, by their numbers.
         identities: identity coefficients that the network read off those frames, where it is used.
         looks: (468, 3) landmarks in the model's frame, of every ``look_every``-th frame.
@@ -95,7 +96,7 @@ class Speaker:
         view: the speaker's mean texture, where the GAN's code is refined.
         texture: the speaker's editor of the texture GAN, where it is used.
         texture_gain: how strongly wrinkles show in this shot.
-        roughness: 0..1, how sharp they are in this skin.
+        skin: of the forehead, where furrows are drawn.
         shading: the controls of the frame before, and the change of texture they ask for.
         blur: how soft this shot is, pixels.
         glasses: 0..1, the speaker wears glasses.
@@ -110,7 +111,7 @@ class Speaker:
     lids: list[tuple[float, float]] = field(default_factory=list)
     features: list[np.ndarray] = field(default_factory=list)
     contrast: list[float] = field(default_factory=list)
-    rough: list[float] = field(default_factory=list)
+    foreheads: list[np.ndarray] = field(default_factory=list)
     blurs: list[float] = field(default_factory=list)
     rims: list[float] = field(default_factory=list)
     identities: list[np.ndarray] = field(default_factory=list)
@@ -125,7 +126,7 @@ class Speaker:
     view: MeanTexture | None = None
     texture: SpeakerTexture | None = None
     texture_gain: float = 1.0
-    roughness: float = 0.0
+    skin: Skin | None = None
     shading: tuple[np.ndarray, np.ndarray] | None = None
     blur: float = CRISP
     glasses: float = 0.0
@@ -136,7 +137,7 @@ class Speaker:
         """Forgets the looks at frames that show something before the face, unless all of them do."""
         clear = [not hidden(i) for i in self.looked]
         if any(clear):
-            for name in ("features", "contrast", "rough", "blurs", "rims", "identities"):
+            for name in ("features", "contrast", "foreheads", "blurs", "rims", "identities"):
                 found = getattr(self, name)
                 setattr(self, name, [one for one, keep in zip(found, clear, strict=False) if keep])
         self.textures = {i: look for i, look in self.textures.items() if not hidden(i)} or self.textures
@@ -153,8 +154,6 @@ class Speaker:
             self.people = np.mean([classify(f) for f in self.features], axis=0)
         if self.contrast:
             self.texture_gain = float(np.mean(self.contrast))
-        if self.rough:
-            self.roughness = float(np.median(self.rough))
         if self.blurs:
             self.blur = float(np.median(self.blurs))
         if self.rims:
@@ -164,7 +163,7 @@ class Speaker:
         self.acted = self.fitter.fresh()
         self.acted.observe(np.mean(self.looks, axis=0))
         self.acted.solve()
-        for name in ("lids", "features", "contrast", "rough", "blurs", "rims", "looks"):
+        for name in ("lids", "features", "contrast", "foreheads", "blurs", "rims", "looks"):
             setattr(self, name, [])
 
 
@@ -328,7 +327,8 @@ class ClipEditor:
             speaker.rims.append(glasses_score(luminance))
             speaker.contrast.append(contrast_gain(detail, visible))
             if self._furrows is not None:
-                speaker.rough.append(self._furrows.roughness(detail, visible))
+                colours = self._template.unwrap(frame.rgb, mesh)
+                speaker.foreheads.append(self._furrows.forehead.look(colours, detail, visible))
             speaker.blurs.append(source_blur(frame.rgb, track.landmarks))
         speaker.frames += 1
 
@@ -354,6 +354,8 @@ class ClipEditor:
             for speaker in self._speakers.values():
                 self._find_teeth(speaker, hidden)
                 speaker.drop(lambda index: self._occluders.at(index) is not None)
+                if self._furrows is not None:
+                    speaker.skin = self._furrows.forehead.solve(speaker.foreheads)
                 speaker.solve(classify)
                 if self._texture is not None:
                     speaker.texture = self._texture.of(list(speaker.textures.values()), self.options.classifier)
@@ -475,7 +477,7 @@ class ClipEditor:
             else:
                 ratio = speaker.texture.log_ratio(code)
             if self._furrows is not None:
-                lines = self._furrows.log_ratio(controls, speaker.roughness)
+                lines = self._furrows.log_ratio(controls, speaker.skin)
                 ratio = cv2.resize(ratio, lines.shape, interpolation=cv2.INTER_LINEAR) + lines
             speaker.shading = controls.copy(), ratio * np.float32(speaker.texture_gain)
         return speaker.shading[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import cv2
@@ -12,6 +13,7 @@ from talkedit.composite.shade import multiply_ratio
 from talkedit.composite.warp import Warp
 from talkedit.emotions import CONTROLS, EMOTIONS
 from talkedit.facemodel.load import load_face_model
+from talkedit.texture.forehead import GRID, Skin
 from talkedit.texture.furrows import DEEPEST, DEPTHS, SHALLOW, SIZE, Furrows
 from talkedit.track.topology import INNER_LIPS, LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 
@@ -100,7 +102,8 @@ def test_smooth_skin_folds_softer_and_shallower():
     controls = np.zeros(len(CONTROLS), np.float32)
     controls[CONTROLS.index("AU4")] = 1
     lines = furrows()[0]
-    rough, smooth, between = (lines.log_ratio(controls, share) for share in (1.0, 0.0, 0.5))
+    bare = np.ones((GRID, GRID), np.float32)
+    rough, smooth, between = (lines.log_ratio(controls, Skin(share, bare)) for share in (1.0, 0.0, 0.5))
     np.testing.assert_allclose(between, (rough + smooth) / 2, atol=1e-6)
     assert SHALLOW - 0.1 < smooth.min() / rough.min() < SHALLOW + 0.1
     y, x = np.unravel_index(rough.argmin(), rough.shape)
@@ -109,18 +112,53 @@ def test_smooth_skin_folds_softer_and_shallower():
     assert widths[1] > 1.5 * widths[0]
 
 
+def looked_at(detail: np.ndarray, texture: np.ndarray | None = None, seen: bool = True) -> Skin:
+    """The skin of one look at a forehead."""
+    if texture is None:
+        texture = np.broadcast_to(np.float32([190, 140, 120]), (*detail.shape, 3))
+    forehead = furrows()[0].forehead
+    return forehead.solve([forehead.look(texture, detail.astype(np.float32), np.full(detail.shape, seen))])
+
+
+def grain() -> np.ndarray:
+    """(256, 256) of spread 1, as fine as skin."""
+    noise = cv2.GaussianBlur(np.random.default_rng(1).normal(size=(256, 256)), (0, 0), 1.2)
+    return noise / noise.std()
+
+
 def test_roughness_is_that_of_the_forehead():
-    size, rng, lines = 256, np.random.default_rng(1), furrows()[0]
-    seen = np.ones((size, size), bool)
-    grain = cv2.GaussianBlur(rng.normal(size=(size, size)).astype(np.float32), (0, 0), 1.2)
-    found = [lines.roughness(amount * grain / grain.std(), seen) for amount in (0.0, 0.018, 0.1)]
+    found = [looked_at(amount * grain()).roughness for amount in (0.0, 0.016, 0.1)]
     assert found[0] == 0 and 0.05 < found[1] < 0.95 and found[2] == 1
-    below = 0.1 * grain
-    below[: size // 2] = 0  # a rough beard
-    fringe = np.zeros((size, size), np.float32)
-    fringe[: size // 8] = grain[: size // 8]
-    assert lines.roughness(below, seen) == 0 and lines.roughness(fringe, seen) == 0
-    assert lines.roughness(grain, ~seen) == 0
+    beard, fringe = 0.1 * grain(), np.zeros((256, 256))
+    beard[128:] = 0
+    assert looked_at(beard[::-1]).roughness == 0  # below the eyes
+    fringe[:, :120] = 0.1 * grain()[:, :120]
+    assert looked_at(fringe).roughness == 0
+    unseen = looked_at(0.1 * grain(), seen=False)
+    assert unseen.roughness == 0 and (unseen.bare == 1).all()
+    assert furrows()[0].forehead.solve([]).roughness == 0
+
+
+@pytest.mark.parametrize("hair", ["strands", "blond", "dark"])
+def test_lines_run_under_hair(hair):
+    detail, texture = 0.005 * grain(), np.full((256, 256, 3), (190, 140, 120), np.float32)
+    half = np.arange(256) < int(furrows()[1][9, 0] / 2)
+    if hair == "strands":
+        detail[:, half] += 0.1 * grain()[:, half]
+    else:
+        texture[:, half] = {"blond": (200, 160, 105), "dark": (50, 36, 30)}[hair]
+    skin = looked_at(detail, texture)
+    controls = np.zeros(len(CONTROLS), np.float32)
+    controls[CONTROLS.index("AU2")] = 1
+    change, bald = (furrows()[0].log_ratio(controls, Skin(skin.roughness, b)) for b in (skin.bare, skin.bare * 0 + 1))
+    brow = int(furrows()[1][105, 1]) - 12
+    left, right = change[:brow, : 2 * half.sum() - 24], change[:brow, 2 * half.sum() + 24 :]
+    assert -left.min() < 0.15 * -right.min()
+    np.testing.assert_allclose(right, bald[:brow, 2 * half.sum() + 24 :], atol=1e-3)
+    controls = np.eye(len(CONTROLS), dtype=np.float32)[CONTROLS.index("AU4")]  # between the brows there is none
+    np.testing.assert_array_equal(
+        *(furrows()[0].log_ratio(controls, replace(skin, bare=b)) for b in (skin.bare, skin.bare * 0))
+    )
 
 
 def test_lines_are_as_soft_as_the_picture():

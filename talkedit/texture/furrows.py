@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 
 from talkedit.emotions import CONTROLS
 from talkedit.facemodel.model import FaceModel
-from talkedit.geometry.openings import smoothstep
+from talkedit.texture.forehead import GRID, Forehead, Skin
 
 # Texels of the map; the finest line is about two wide.
 SIZE = 512
@@ -44,7 +44,7 @@ ACROSS: dict[str, tuple[tuple[float, tuple[tuple[int, int, float], ...]], ...]] 
     "AU1": (
         (0.8, ((9, 151, 0.62), (107, 108, 0.55), (66, 69, 0.4))),
         (1.0, ((151, 10, 0.1), (108, 109, 0.1), (69, 105, 0.0))),
-        (0.6, ((151, 10, 0.62), (109, 67, 0.0), (67, 69, 0.4))),
+        (0.6, ((151, 10, 0.62), (109, 108, 0.33), (67, 69, 0.5))),
     ),
     "AU2": (
         (0.8, ((9, 151, 0.55), (107, 108, 0.5), (105, 104, 0.5), (63, 68, 0.6))),
@@ -56,11 +56,6 @@ ACROSS: dict[str, tuple[tuple[float, tuple[tuple[int, int, float], ...]], ...]] 
 WAVERS, BENDS, UNEVEN = 0.006, 0.002, 0.2
 # Smooth skin folds softly: lines that much wider and so much as deep, without the sharp one at the bottom.
 WIDER, SHALLOW = 2.1, 0.6
-# How rough a forehead is: spread of its log luminance between two blurs (sigmas in texels of 256), and the values over
-# which lines turn from soft to sharp. Its evenest places tell, as a fringe makes no skin rough: their share in percent,
-# and how many times their limit is a standard deviation.
-FINE, COARSE, ROUGH = 0.7, 4.0, (0.008, 0.018)
-EVEN, DEVIATION = 30, 2.6
 # How deep, as a change of log luminance, each is folded by the action unit itself and by emotions at full intensity.
 DEEPEST = {"AU1": 0.1, "AU2": 0.08, "AU4": 0.22, "AU6": 0.1, "AU9": 0.12, "AU12": 0.08}
 DEPTHS: dict[str, dict[str, float]] = {
@@ -83,59 +78,47 @@ class Furrows:
     Attributes:
         units: (2, 6, SIZE, SIZE) float32, the lines of each action unit in rough skin and in smooth, 1 deep.
         depths: (25, 6) float32, how deep each control of `talkedit.emotions.CONTROLS` folds them.
+        forehead: the place of those that may run under hair.
     """
 
     def __init__(self, model: FaceModel) -> None:
         uv = model.uv[model.landmark_vertices].astype(np.float32) * SIZE - np.float32(0.5)
         self.units = _units(uv)
-        self._forehead = _forehead(uv)
+        right = np.concatenate([_knots(uv, points) for lines in ACROSS.values() for _, points in lines])
+        self.forehead = Forehead(np.concatenate([right, _mirrored(uv, right)]), uv, SIZE)
+        self._across = np.array([au in ACROSS for au in DEEPEST])
         depths = DEPTHS | {au: {au: depth} for au, depth in DEEPEST.items()}
         self.depths = np.float32([[depths.get(name, {}).get(au, 0.0) for au in DEEPEST] for name in CONTROLS])
 
-    def roughness(self, detail: np.ndarray, visible: np.ndarray) -> float:
-        """0..1, how sharp lines look right in a speaker's skin, as the camera shows it.
-
-        Args:
-            detail: (T, T) float32 high-passed log luminance of a texture.
-            visible: (T, T) bool, where it is seen.
-        """
-        size = detail.shape[0]
-        fine, coarse = (cv2.GaussianBlur(detail, (0, 0), sigma * size / 256) for sigma in (FINE, COARSE))
-        where = visible & (cv2.resize(self._forehead, (size, size), interpolation=cv2.INTER_NEAREST) > 0)
-        if not where.any():
-            return 0.0
-        return float(smoothstep(DEVIATION * np.percentile(np.abs(fine - coarse)[where], EVEN), *ROUGH))
-
-    def log_ratio(self, controls: np.ndarray, roughness: float = 1.0) -> np.ndarray:
-        """(SIZE, SIZE) float32 change of log luminance for (25,) controls in skin of a roughness of 0 to 1."""
+    def log_ratio(self, controls: np.ndarray, skin: Skin | None = None) -> np.ndarray:
+        """(SIZE, SIZE) float32 change of log luminance for (25,) controls; in rough and bare skin by default."""
+        skin = skin or Skin(1.0, np.ones((GRID, GRID), np.float32))
         depths = np.asarray(controls, np.float32) @ self.depths
-        return np.tensordot(np.outer([roughness, (1 - roughness) * SHALLOW], depths), self.units, axes=2)
+        shares = np.outer([skin.roughness, (1 - skin.roughness) * SHALLOW], depths)
+        hidden = 1 - cv2.resize(skin.bare, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
+        across = np.tensordot(shares * self._across, self.units, axes=2)
+        return np.tensordot(shares, self.units, axes=2) - hidden * across
 
 
 def _units(uv: np.ndarray) -> np.ndarray:
     """(2, 6, SIZE, SIZE) float32 `Furrows.units`, given the (468, 2) landmarks in texels."""
-    axis = np.float32(uv[33, 0] + uv[263, 0])
     units = {au: np.zeros((2, SIZE, SIZE), np.float32) for au in DEEPEST}
     for au, lines in LINES.items():
         for number, (depth, points) in enumerate(lines):
             right = _knots(uv, points)
             units[au] += _line(uv, depth, right, BENDS, 2.0 * number)
-            units[au] += _line(uv, depth, right * [-1, 1] + [axis, 0], BENDS, 2.0 * number + 3)
+            units[au] += _line(uv, depth, _mirrored(uv, right), BENDS, 2.0 * number + 3)
     for au, lines in ACROSS.items():
         for number, (depth, points) in enumerate(lines):
             right = _knots(uv, points)
-            left = right[:0:-1] * [-1, 1] + [axis, 0]
-            units[au] += _line(uv, depth, np.concatenate([left, right]), WAVERS, 2.0 * number)
+            both = np.concatenate([_mirrored(uv, right[:0:-1]), right])
+            units[au] += _line(uv, depth, both, WAVERS, 2.0 * number)
     return np.stack([units[au] for au in DEEPEST], 1)
 
 
-def _forehead(uv: np.ndarray) -> np.ndarray:
-    """(SIZE, SIZE) uint8, 1 where raised brows fold the forehead."""
-    right = np.concatenate([_knots(uv, points) for lines in ACROSS.values() for _, points in lines])
-    both = np.concatenate([right, right * [-1, 1] + [uv[33, 0] + uv[263, 0], 0]])
-    mask = np.zeros((SIZE, SIZE), np.uint8)
-    cv2.fillConvexPoly(mask, cv2.convexHull(np.round(both).astype(np.int32)), 1)
-    return mask
+def _mirrored(uv: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(K, 2) texels on the other half of the face."""
+    return points * [-1, 1] + [uv[33, 0] + uv[263, 0], 0]
 
 
 def _knots(uv: np.ndarray, points: tuple[tuple[int, int, float], ...]) -> np.ndarray:
