@@ -43,7 +43,7 @@ NOISE = 0.15
 # each speaker reads better in fear and costs identity in contempt; directions turned towards what reads on pictures
 # (anger, sadness) need less.
 FURTHER = {
-    "happy": 1.03, "angry": 0.75, "sad": 0.7, "surprised": 1.0, "fear": 0.93, "disgusted": 1.0, "contempt": 0.72
+    "happy": 1.03, "angry": 0.75, "sad": 0.77, "surprised": 1.0, "fear": 0.93, "disgusted": 1.0, "contempt": 0.72
 }  # fmt: skip
 
 
