@@ -53,8 +53,9 @@ class Warp:
 
 def bounds(points: np.ndarray, shape: tuple[int, ...], pad: int = 2) -> tuple[int, int, int, int]:
     """x0, y0, x1, y1 of (V, ≥2) points, padded and cut to a frame of ``shape``."""
-    lo = np.floor(points[:, :2].min(0)).astype(int) - pad
-    hi = np.ceil(points[:, :2].max(0)).astype(int) + pad + 1
+    columns = points[:, 0], points[:, 1]  # one by one: NumPy is slow along the first of two axes
+    lo = np.floor([c.min() for c in columns]).astype(int) - pad
+    hi = np.ceil([c.max() for c in columns]).astype(int) + pad + 1
     x0, y0 = np.maximum(lo, 0)
     x1, y1 = min(hi[0], shape[1]), min(hi[1], shape[0])
     return int(x0), int(y0), int(x1), int(y1)
