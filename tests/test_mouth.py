@@ -459,7 +459,7 @@ def test_mouths_at_and_beyond_the_border_of_the_frame_are_painted_as_far_as_they
     away = np.array(middle) - inside.loop.mean(0)
     loop = target[model().mouth_loop, :2] + away
     rows = tuple(row and row.moved(away) for row in inside.rows)
-    there = look_inside(frame, inside.loop + away, 90.0, 0.55, rows, Registration())
+    there = replace(look_inside(frame, inside.loop + away, 90.0, 0.55, rows, Registration()), rounded=0.0)
     whole = Warp(0, 0, warp.source, warp.uv, np.full(frame.shape[:2], -1, np.int32))
     picture = frame.copy()
     fill_mouth(picture, frame, whole, there, loop, np.zeros((2, 2)))

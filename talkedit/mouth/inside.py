@@ -26,9 +26,10 @@ RING = 0.12  # lips are looked at so far outside their inner edge, over the dist
 # looks like lips is.
 RIM, NEAR = 0.013, (0.012, 0.028)
 REDDER, BRIGHTER = (0.65, 0.9), (0.4, 0.65)  # redness and brightness that look like lips, over theirs
-# Over which gaps, over their width, tracked lips are those of a rounded mouth, which lie far outside the real ones.
-# Teeth that fill such shares of it keep it from being stretched as skin.
-ROUNDED, TOOTHED = (0.38, 0.5), (0.3, 0.6)
+# Over which gaps, over their width, tracked lips are those of a rounded mouth, which lie far outside the real ones; and
+# how much the share of lips in the rim between them, beside a half, counts for that. Teeth that fill such shares of it
+# keep it from being stretched as skin.
+ROUNDED, RIMMED, TOOTHED = (0.36, 0.44), 0.25, (0.3, 0.6)
 BENT = (0.02, 0.04)  # how far from a straight line rows end, over the eye distance
 FEATHER = 0.008  # softness of what is cut out, over the eye distance
 GOES_ON = 0.03  # how far the inside is continued under the lips, about, over the eye distance
@@ -112,7 +113,7 @@ def look_inside(
 
     feather = max(blur, FEATHER * eye)
     rgb, grey, here = area.astype(np.float32), brightness(area), loop - corner.astype(np.float32)
-    seen, like_lips = _seen(rgb, grey, here, eye, feather, lips)
+    seen, like_lips, rimmed = _seen(rgb, grey, here, eye, feather, lips)
     like_teeth = toothness(rgb, light)
     rows, teeth, lower = _part(area, grey, seen, like_teeth, here, behind, registration, (corner, eye, feather))
     cavity = _cavity_colour(rgb, grey, seen, lips)
@@ -135,7 +136,8 @@ def look_inside(
                 registration.compare(mine * teeth[k], like_teeth, eye, k)
         mine *= np.float32(shows)
         own.append(_premultiplied(rgb, mine))
-    rounded = float(smoothstep(gap / max(float(np.linalg.norm(loop[10] - loop[0])), 1.0), *ROUNDED))
+    tall = gap / max(float(np.linalg.norm(loop[10] - loop[0])), 1.0)
+    rounded = float(smoothstep(tall + RIMMED * (rimmed - 0.5), *ROUNDED))
     rounded *= 1 - float(smoothstep((seen * like_teeth).sum() / max(seen.sum(), 1e-6), *TOOTHED))
     trust = registration.trust
     return Inside(loop, eye, blur, shows, rounded, corner, own, beyond, lower, shaded, rows, gains, trust, cavity)
@@ -155,8 +157,8 @@ def _lip_colour(frame: np.ndarray, loop: np.ndarray) -> np.ndarray:
 
 def _seen(
     rgb: np.ndarray, grey: np.ndarray, loop: np.ndarray, eye: float, feather: float, lips: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """(h, w) 0..1 each: what is between the lips and not the lips themselves, and what is but looks like lips.
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """What is between the lips and not the lips themselves, and what is but looks like lips.
 
     Args:
         rgb, grey: (h, w, 3) and (h, w) float32.
@@ -164,6 +166,9 @@ def _seen(
         eye: outer-eye distance, pixels.
         feather: softness of the edge, pixels.
         lips: (3,) their colour.
+
+    Returns:
+        (h, w) 0..1 each; 0..1, how much of the rim just inside the lips looks like lips.
     """
     inside = polygon(loop, grey.shape)
     away, _, _ = beside_lips(loop, np.zeros_like(loop), inside, NEAR[1] * eye)
@@ -171,9 +176,11 @@ def _seen(
     # Tracked lips may lie outside the real ones, most of all in the corners.
     red = (rgb[..., 0] - rgb[..., 2]) / np.maximum(rgb[..., 0], 8)
     red = smoothstep(red / max(float((lips[0] - lips[2]) / lips[0]), 0.05), *REDDER)
-    like = red * smoothstep(grey / float(lips.mean()), *BRIGHTER) * (1 - smoothstep(away / eye, *NEAR))
+    near = 1 - smoothstep(away / eye, *NEAR)
+    like = red * smoothstep(grey / float(lips.mean()), *BRIGHTER) * near
+    rimmed = float((body * like).sum() / max(float((body * near).sum()), 1e-6))
     like = cv2.dilate(like.astype(np.float32), np.ones((3, 3), np.uint8))  # with the pixels that lips shine through
-    return (body * (1 - like)).astype(np.float32), (body * like).astype(np.float32)
+    return (body * (1 - like)).astype(np.float32), (body * like).astype(np.float32), rimmed
 
 
 def _part(
