@@ -14,6 +14,8 @@ import pytest
 from conftest import FakeEditor, packets
 
 from talkedit.cli import main
+from talkedit.editor import ClipEditor
+from talkedit.pipeline import Analyst
 
 needs_editor = pytest.mark.skipif(
     importlib.util.find_spec("talkedit.editor") is None, reason="talkedit.editor is not there yet"
@@ -26,6 +28,8 @@ module = types.ModuleType("talkedit.editor")
 module.ClipEditor = FakeEditor
 sys.modules["talkedit.editor"] = module
 from talkedit.cli import main
+from talkedit.editor import ClipEditor
+from talkedit.pipeline import Analyst
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -305,13 +309,16 @@ def test_disk_really_full(clip, tmp_path, fake_editor, capsys):
         subprocess.run(["umount", str(small)], check=True)
 
 
-def test_an_error_in_the_editor_leaves_nothing(refused, clip, fake_editor, monkeypatch):
-    def broken(self, frame, timeline):
+@pytest.mark.parametrize("step", ["track", "take", "plan", "paint"])
+def test_an_error_in_the_editor_leaves_nothing(refused, clip, fake_editor, monkeypatch, step):
+    whole = getattr(fake_editor, step)
+
+    def broken(self, frame, *rest):
         if frame.index == 10:
             raise RuntimeError("something odd")
-        return frame.rgb
+        return whole(self, frame, *rest)
 
-    monkeypatch.setattr(fake_editor, "edit", broken)
+    monkeypatch.setattr(fake_editor, step, broken)
     refused(clip(), "unexpected error: something odd", code=1)
 
 
@@ -339,4 +346,6 @@ def test_interrupted(clip, tmp_path, environment, number):
 
 def test_the_fake_editor_is_complete():
     """The fake must offer what the pipeline asks of the real editor."""
-    assert all(hasattr(FakeEditor, name) for name in ("observe", "solve", "edit", "metrics"))
+    wanted = [name for name in vars(Analyst) if not name.startswith("_")]
+    assert {"track", "take", "solve", "plan", "paint", "metrics"} <= set(wanted)
+    assert all(hasattr(FakeEditor, name) and hasattr(ClipEditor, name) for name in wanted)
