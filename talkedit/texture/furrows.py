@@ -94,10 +94,16 @@ class Furrows:
         """(SIZE, SIZE) float32 change of log luminance for (25,) controls; in rough and bare skin by default."""
         skin = skin or Skin(1.0, np.ones((GRID, GRID), np.float32))
         depths = np.asarray(controls, np.float32) @ self.depths
-        shares = np.outer([skin.roughness, (1 - skin.roughness) * SHALLOW], depths)
-        hidden = 1 - cv2.resize(skin.bare, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
-        across = np.tensordot(shares * self._across, self.units, axes=2)
-        return np.tensordot(shares, self.units, axes=2) - hidden * across
+        out = np.zeros((SIZE, SIZE), np.float32)
+        across = np.zeros_like(out)
+        for depth, rough, smooth, hides in zip(depths, *self.units, self._across, strict=True):
+            if depth != 0:
+                drawn = across if hides else out
+                cv2.scaleAdd(rough, float(depth * skin.roughness), drawn, drawn)
+                cv2.scaleAdd(smooth, float(depth * (1 - skin.roughness) * SHALLOW), drawn, drawn)
+        if depths[self._across].any():
+            out += across * cv2.resize(skin.bare, (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
+        return out
 
 
 def _units(uv: np.ndarray) -> np.ndarray:
