@@ -223,11 +223,12 @@ def key_frames(clips: list[Path], count: int, emotions: tuple[str, ...]) -> str:
                 look = editor._texture.look(texture, seen)
                 looking.append(time.process_time() - began)
                 pictures, usual = [], speaker.texture
+                # Without what is kept while the controls stay, or the second would be the first.
                 for name, how in (("key", usual), ("every", EveryFrame(editor._texture, look))):
                     before, speaker.texture, speaker.shading = clock.seconds.get("texture", 0.0), how, None
                     pictures.append(editor.edit(frame, timeline).astype(np.float32))
                     spent[name] += clock.seconds.get("texture", 0.0) - before
-                speaker.texture, speaker.shading = usual, None
+                speaker.texture = usual
                 edited += 1
                 touched = np.any([(p != frame.rgb).any(2) for p in pictures], axis=0)
                 if touched.any():

@@ -318,17 +318,17 @@ class ClipEditor:
             visible = self._template.visible(mesh)
             detail = detail_of(luminance, visible)
             speaker.features.append(self.editors.classifier.features(detail))
-            if self._texture is not None and len(speaker.looked) % CODE_EVERY == 1:
+            if self._texture is not None:
                 texture = self._template.unwrap(frame.rgb, mesh)
-                speaker.textures[frame.index] = self._texture.look(texture, visible)
-                if self.options.refine:
-                    speaker.view = speaker.view or MeanTexture()
-                    speaker.view.add(texture, visible)
+                if self._furrows is not None:
+                    speaker.foreheads.append(self._furrows.forehead.look(texture, detail, visible))
+                if len(speaker.looked) % CODE_EVERY == 1:
+                    speaker.textures[frame.index] = self._texture.look(texture, visible)
+                    if self.options.refine:
+                        speaker.view = speaker.view or MeanTexture()
+                        speaker.view.add(texture, visible)
             speaker.rims.append(glasses_score(luminance))
             speaker.contrast.append(contrast_gain(detail, visible))
-            if self._furrows is not None:
-                colours = self._template.unwrap(frame.rgb, mesh)
-                speaker.foreheads.append(self._furrows.forehead.look(colours, detail, visible))
             speaker.blurs.append(source_blur(frame.rgb, track.landmarks))
         speaker.frames += 1
 

@@ -139,9 +139,8 @@ def edit_video(
     # A zero timeline that cannot be copied is encoded anew, without looking for faces.
     editor = None if wanted.is_zero else _analyse(src, info, options, clock, progress, make_editor)
     with open_writer(dst, info, crf=crf, provenance=provenance) as writer, Behind(writer.write) as write:
-        for frame, (rgb,) in _edited(
-            _frames(src, info, "edit", clock, progress), editor, [wanted], options.threads, clock
-        ):
+        frames = _frames(src, info, "edit", clock, progress)
+        for frame, (rgb,) in _edited(frames, editor, [wanted], options.threads, clock):
             if mark and rgb is not frame.rgb:
                 rgb = draw_mark(rgb, f"edited: {_dominant(wanted, frame.time)}")
             with clock.stage("encode"):
