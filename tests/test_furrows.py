@@ -65,6 +65,12 @@ def test_other_lines_lie_beside_eyes_nose_and_mouth():
     assert not ((columns > right + 2) & (columns < left - 2)).any()  # fanned from the outer corners of the eyes
     rows, columns = np.nonzero(alone("AU9") < -0.05)
     assert uv[168, 1] - 12 < rows.min() and rows.max() < uv[4, 1] and np.abs(columns - uv[6, 0]).max() < 40
+    root = alone("AU9")[round(uv[168, 1]) - 12 : round(uv[6, 1]), round(uv[6, 0])]
+    assert root.min() < -0.08 and root.max() > 0  # folds right across the root of the nose
+    rows, columns = np.nonzero(alone("AU10") < 0.6 * alone("AU10").min())
+    assert uv[217, 1] < rows.min() < uv[129, 1] and rows.max() < uv[61, 1]  # from beside the nose, not from its wing
+    x, y = darkest(alone("AU10"))
+    assert min(abs(x - uv[129, 0]), abs(x - uv[358, 0])) < 25
     x, y = darkest(alone("AU12"))
     assert uv[129, 1] < y < uv[61, 1] and min(abs(x - uv[206, 0]), abs(x - uv[426, 0])) < 20
 

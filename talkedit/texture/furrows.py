@@ -37,9 +37,12 @@ LINES: dict[str, tuple[tuple[float, tuple[tuple[int, int, float], ...]], ...]] =
         (1.0, ((244, 245, 0.5), (122, 196, 0.35), (196, 197, 0.25))),
         (0.7, ((188, 174, 0.1), (196, 3, 0.35))),
     ),
+    "AU10": (
+        (1.0, ((217, 126, 0.4), (142, 126, 0.1), (129, 36, 0.3), (203, 36, 0.25), (206, 205, 0.2), (216, 207, 0.2))),
+    ),
     "AU12": ((1.0, ((129, 203, 0.3), (203, 206, 0.25), (206, 216, 0.5), (216, 212, 0.45), (212, 57, 0.3))),),
 }
-# The same from the middle of the face on: these run right across the forehead.
+# The same from the middle of the face on: these run right across it, those of the forehead maybe under hair.
 ACROSS: dict[str, tuple[tuple[float, tuple[tuple[int, int, float], ...]], ...]] = {
     "AU1": (
         (0.8, ((9, 151, 0.62), (107, 108, 0.55), (66, 69, 0.4))),
@@ -51,20 +54,26 @@ ACROSS: dict[str, tuple[tuple[float, tuple[tuple[int, int, float], ...]], ...]] 
         (1.0, ((151, 10, 0.05), (108, 109, 0.05), (69, 67, 0.0), (104, 103, 0.05), (68, 54, 0.0))),
         (0.8, ((151, 10, 0.55), (109, 108, 0.4), (67, 69, 0.45), (103, 104, 0.4))),
     ),
+    "AU9": (
+        (0.9, ((168, 8, 0.1), (193, 55, 0.1))),
+        (0.6, ((6, 168, 0.35), (122, 193, 0.45))),
+    ),
 }
-# How far lines across the forehead waver, and the others, over the eye distance, and how much their depth does.
+# Units whose lines hair may hide.
+FOREHEAD = ("AU1", "AU2")
+# How far lines across the face waver, and the others, over the eye distance, and how much their depth does.
 WAVERS, BENDS, UNEVEN = 0.006, 0.002, 0.2
 # Smooth skin folds softly: lines that much wider and so much as deep, without the sharp one at the bottom.
 WIDER, SHALLOW = 2.1, 0.6
 # How deep, as a change of log luminance, each is folded by the action unit itself and by emotions at full intensity.
-DEEPEST = {"AU1": 0.1, "AU2": 0.08, "AU4": 0.22, "AU6": 0.1, "AU9": 0.12, "AU12": 0.08}
+DEEPEST = {"AU1": 0.1, "AU2": 0.08, "AU4": 0.22, "AU6": 0.1, "AU9": 0.18, "AU10": 0.12, "AU12": 0.08}
 DEPTHS: dict[str, dict[str, float]] = {
     "happy": {"AU6": 0.1, "AU12": 0.08},
     "angry": {"AU4": 0.22, "AU9": 0.06},
     "sad": {"AU4": 0.15, "AU1": 0.08},
     "surprised": {"AU2": 0.07},
     "fear": {"AU1": 0.08, "AU4": 0.12},
-    "disgusted": {"AU9": 0.06, "AU4": 0.06},
+    "disgusted": {"AU9": 0.16, "AU10": 0.12, "AU4": 0.16},
     "contempt": {"AU12": 0.06},
 }
 
@@ -76,17 +85,17 @@ class Furrows:
         model: the face model.
 
     Attributes:
-        units: (2, 6, SIZE, SIZE) float32, the lines of each action unit in rough skin and in smooth, 1 deep.
-        depths: (25, 6) float32, how deep each control of `talkedit.emotions.CONTROLS` folds them.
+        units: (2, 7, SIZE, SIZE) float32, the lines of each action unit in rough skin and in smooth, 1 deep.
+        depths: (25, 7) float32, how deep each control of `talkedit.emotions.CONTROLS` folds them.
         forehead: the place of those that may run under hair.
     """
 
     def __init__(self, model: FaceModel) -> None:
         uv = model.uv[model.landmark_vertices].astype(np.float32) * SIZE - np.float32(0.5)
         self.units = _units(uv)
-        right = np.concatenate([_knots(uv, points) for lines in ACROSS.values() for _, points in lines])
+        right = np.concatenate([_knots(uv, points) for au in FOREHEAD for _, points in ACROSS[au]])
         self.forehead = Forehead(np.concatenate([right, _mirrored(uv, right)]), uv, SIZE)
-        self._across = np.array([au in ACROSS for au in DEEPEST])
+        self._across = np.array([au in FOREHEAD for au in DEEPEST])
         depths = DEPTHS | {au: {au: depth} for au, depth in DEEPEST.items()}
         self.depths = np.float32([[depths.get(name, {}).get(au, 0.0) for au in DEEPEST] for name in CONTROLS])
 
@@ -107,7 +116,7 @@ class Furrows:
 
 
 def _units(uv: np.ndarray) -> np.ndarray:
-    """(2, 6, SIZE, SIZE) float32 `Furrows.units`, given the (468, 2) landmarks in texels."""
+    """(2, 7, SIZE, SIZE) float32 `Furrows.units`, given the (468, 2) landmarks in texels."""
     units = {au: np.zeros((2, SIZE, SIZE), np.float32) for au in DEEPEST}
     for au, lines in LINES.items():
         for number, (depth, points) in enumerate(lines):
