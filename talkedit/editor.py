@@ -388,7 +388,7 @@ class ClipEditor:
             )
             if made is not None:
                 mouths.observe(*made, mouths.still.pose, 0.0)
-        speaker.teeth = mouths.solve()
+        speaker.teeth = mouths.solve(float(np.median(speaker.blurs)) if speaker.blurs else CRISP)
 
     def metrics(self) -> dict:
         """What the report says about the speaker of the longest shot."""
@@ -485,10 +485,13 @@ class ClipEditor:
     def _inside(self, frame: Frame, known: dict) -> Inside:
         """What the frame shows between the lips, and what its speaker has behind them."""
         speaker = known["speaker"]
-        behind = speaker.teeth.placed(known["pose"], known["points"]) if speaker.teeth else (None, None)
+        behind, guess = (None, None), None
+        if speaker.teeth is not None:
+            where = known["pose"], known["points"]
+            behind, guess = speaker.teeth.placed(*where), speaker.teeth.guessed(*where)
         speaker.registration.follow(frame.index)
         loop = known["mesh"][self._loop, :2]
-        return look_inside(frame.rgb, loop, known["eye"], speaker.blur, behind, speaker.registration)
+        return look_inside(frame.rgb, loop, known["eye"], speaker.blur, behind, speaker.registration, guess)
 
     def meshes(self, frame: Frame, timeline: Timeline) -> tuple[np.ndarray, np.ndarray] | None:
         """(V, 3) tracked and edited mesh in pixels of the frame; None where nothing is edited."""

@@ -18,6 +18,8 @@ from talkedit.facemodel.load import load_face_model
 from talkedit.mouth import interior
 from talkedit.mouth.alignment import HEIGHT, WIDTH, align, cut, from_crop, hidden, to_crop
 from talkedit.mouth.completion import Completion, complete, load_completion, save_completion
+from talkedit.mouth.dentition import ARCH, CROWNS, TURN, upper_row
+from talkedit.mouth.grid import Grid
 from talkedit.mouth.inside import CAVITY_SHARE, look_inside
 from talkedit.mouth.interior import WIDER, _close, _widened, fill_mouth
 from talkedit.mouth.invention import OPENED, invent
@@ -237,22 +239,27 @@ def test_memory_is_bounded_keeps_the_most_teeth_and_is_the_same_every_time():
     memory = learn()
     assert 1 < len(memory.upper) <= KEPT and len(memory.lower) <= KEPT
     assert min(k.score for k in memory.upper) > 0.5 * memory.upper[0].score
-    a, b = memory.solve(), learn().solve()
+    a, b = memory.solve(0.6), learn().solve(0.6)
     np.testing.assert_array_equal(a.upper.picture, b.upper.picture)
     np.testing.assert_array_equal(a.upper.place, b.upper.place)
     assert not memory.upper and memory.still is None
 
 
 @pytest.mark.parametrize("case", ["shut", "no teeth", "turned away"])
-def test_what_shows_no_teeth_is_not_remembered(case):
+def test_what_shows_no_teeth_is_not_remembered_and_only_for_shut_lips_are_some_drawn(case):
     memory = MouthMemory(model().at_landmarks(model().mean))
     landmarks = face(0.0 if case == "shut" else 0.2)
     observe(memory, draw(landmarks, 16 * (case == "turned away")), landmarks, 50.0 * (case == "turned away"))
-    assert memory.lacks_teeth() and memory.solve() is None
+    assert memory.lacks_teeth()
+    rows = memory.solve(0.6)
+    if case == "turned away" or case == "no teeth":  # nothing to go by
+        assert rows is None
+    else:
+        assert rows.upper is rows.lower is None and rows.guess is not None
 
 
 def test_a_row_lies_where_it_was_seen_and_moves_with_the_head():
-    rows = remembered().solve()
+    rows = remembered().solve(0.6)
     for shift, scale in (((220, 230), 200.0), ((240, 215), 170.0)):
         landmarks = face(0.2, scale, shift)
         pose = find_pose(landmarks, model().at_landmarks(model().mean))
@@ -264,6 +271,35 @@ def test_a_row_lies_where_it_was_seen_and_moves_with_the_head():
         drawn = cv2.morphologyEx((drawn & (inside > 0)).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5))) > 0
         seen = (teeth > 0.5) & (cv2.erode(inside, np.ones((5, 5))) > 0)
         assert (seen & drawn).sum() > 0.65 * drawn.sum() and (seen & drawn).sum() > 0.85 * seen.sum()
+
+
+def test_a_drawn_row_is_an_arch_of_single_teeth_in_the_light_of_the_skin():
+    grid = Grid(model().at_landmarks(model().mean), 200.0)
+    light = np.float32([180, 130, 100])
+    row = upper_row(grid, light, 0.6)
+    assert row.picture.shape[1::-1] == grid.size and row.teeth.shape == row.picture.shape[:2]
+    np.testing.assert_allclose(row.teeth, row.teeth[:, ::-1], atol=1e-4)
+    shown = row.teeth > 0.9
+    rows, columns = np.nonzero(row.teeth > 0.5)
+    assert 0 < rows.max() - grid.lips_at < 0.03 * grid.pixels  # a little below the lips of the mean face
+    assert 0.5 < np.ptp(columns) / grid.pixels < 0.65
+    # The line from the middle outwards dips where the mean crowns of adults meet.
+    level = row.picture[round(grid.lips_at - 0.02 * grid.pixels)].astype(float).mean(1)
+    dips = np.flatnonzero((level[1:-1] < level[:-2]) & (level[1:-1] <= level[2:])) + 1
+    middle = grid.size[0] / 2 - 0.5
+    for away in (0.0, CROWNS[0][0], CROWNS[0][0] + CROWNS[1][0]):
+        expected = ARCH * np.sin(away / TURN) * grid.pixels
+        assert np.abs(dips - (middle + expected)).min() <= 1.5 and np.abs(dips - (middle - expected)).min() <= 1.5
+    teeth = row.picture[shown].astype(float)
+    assert 0.7 < np.percentile(teeth.mean(1), 98) / light.mean() < 1 and teeth.mean() < 0.6 * light.mean()
+    red = [(c[0] - c[2]) / c.mean() for c in (teeth.mean(0), light)]
+    assert 0.3 * red[1] < red[0] < 0.8 * red[1]  # tinted by the light, paler than skin
+    brighter = upper_row(grid, light * 1.3, 0.6).picture[shown].astype(float)
+    assert brighter.mean() == pytest.approx(1.3 * teeth.mean(), rel=0.02)
+    lines = [
+        np.abs(np.diff(upper_row(grid, light, b).picture.astype(float).mean(2), axis=1))[shown[:, 1:]] for b in (0.6, 3)
+    ]
+    assert lines[1].mean() < 0.6 * lines[0].mean()  # as soft as the shot
 
 
 def teeth_row() -> Row:
@@ -418,7 +454,7 @@ def opened(upper: float, lower: float, brightness: float = 1.0):
     meshes = [np.asarray(model().position @ points) for points in (source, target)]
     warp = build_warp(*(m.astype(np.float32) for m in meshes), model().triangles, model().uv, frame.shape)
     pose = find_pose(source, model().at_landmarks(model().mean))
-    rows = remembered().solve().placed(pose, pose.to_model(source))
+    rows = remembered().solve(0.6).placed(pose, pose.to_model(source))
     loop = meshes[0][model().mouth_loop, :2]
     inside = look_inside(frame, loop, 90.0, 0.55, rows, Registration())
     return frame, inside, meshes, warp
@@ -470,7 +506,7 @@ def test_mouths_at_and_beyond_the_border_of_the_frame_are_painted_as_far_as_they
 
 def test_lips_that_were_closed_open_onto_remembered_teeth():
     source = face(0.0)
-    frame, row = draw(source), remembered().solve()
+    frame, row = draw(source), remembered().solve(0.6)
     pose = find_pose(source, model().at_landmarks(model().mean))
     target = source.copy()
     target[INNER_LIPS[1:10], 1] -= 5
@@ -486,10 +522,40 @@ def test_lips_that_were_closed_open_onto_remembered_teeth():
     assert pictures[0] > 100 and pictures[1] == 0
 
 
+def test_lips_open_onto_drawn_teeth_behind_everything_that_a_frame_shows():
+    memory, shut = MouthMemory(model().at_landmarks(model().mean)), face(0.0)
+    observe(memory, draw(shut), shut)
+    rows = memory.solve(0.6)
+    for opening in (0.0, 0.2):
+        source = face(opening)
+        frame, pose = draw(source), find_pose(source, memory.mean)
+        guess = rows.guessed(pose, pose.to_model(source))
+        target = source.copy()
+        target[INNER_LIPS[1:10], 1] -= 3
+        target[INNER_LIPS[11:], 1] += 8
+        meshes = [np.asarray(model().position @ points, np.float32) for points in (source, target)]
+        warp = build_warp(*meshes, model().triangles, model().uv, frame.shape)
+        pictures = []
+        for drawn in (None, guess):
+            loop = meshes[0][model().mouth_loop, :2]
+            inside = look_inside(frame, loop, 90.0, 0.55, (None, None), Registration(), drawn)
+            picture = sample(frame, warp)
+            fill_mouth(picture, frame, warp, inside, meshes[1][model().mouth_loop, :2], np.zeros((2, 2)))
+            pictures.append(picture.astype(float))
+        more = (pictures[1] - pictures[0]).mean(2)
+        if opening == 0:
+            assert teeth_of(pictures[0]).sum() == 0 and (more > 20).sum() > 150
+            rows_of, _ = np.nonzero(more > 20)
+            upper = meshes[1][model().mouth_loop[3:8], 1].mean() - warp.y0
+            assert rows_of.max() < upper + 12  # under the upper lip, not in all of the mouth
+        else:  # the dark that the frame shows stays dark
+            assert (more > 20).sum() < 40
+
+
 def test_a_wide_smile_shows_the_row_up_to_the_corners_and_a_narrow_one_what_was_seen():
     source = face(0.2)
     pose = find_pose(source, model().at_landmarks(model().mean))
-    rows = remembered().solve().placed(pose, pose.to_model(source))
+    rows = remembered().solve(0.6).placed(pose, pose.to_model(source))
     bare = tuple(row and replace(row, arch=None) for row in rows)
     shown = {}
     for wider in (0.0, 12.0):

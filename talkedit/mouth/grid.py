@@ -64,11 +64,13 @@ class Rows:
     Attributes:
         upper, lower: the row, its ``place`` still without a frame; None where it was never seen.
         grid: of the pictures.
+        guess: a drawn upper row, where it was never seen.
     """
 
     upper: Row | None
     lower: Row | None
     grid: Grid
+    guess: Row | None = None
 
     def placed(self, pose: Pose, points: np.ndarray) -> tuple[Row | None, Row | None]:
         """The rows in a frame.
@@ -82,3 +84,9 @@ class Rows:
             None if row is None else row.at(self.grid.place(pose, shift))
             for row, shift in zip((self.upper, self.lower), shifts, strict=True)
         )
+
+    def guessed(self, pose: Pose, points: np.ndarray) -> Row | None:
+        """The drawn row in a frame, given as in `placed`."""
+        if self.guess is None:
+            return None
+        return self.guess.at(self.grid.place(pose, self.grid.shifts(points)[0]))

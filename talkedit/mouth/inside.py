@@ -60,6 +60,7 @@ class Inside:
         gains: what the remembered colours are multiplied by.
         trust: 0..1, how far the remembered teeth may show.
         cavity: (3,) float32 colour of the dark.
+        guess: a drawn upper row, where none was ever seen, and the gain of its colours.
     """
 
     loop: np.ndarray
@@ -76,6 +77,7 @@ class Inside:
     gains: list[float]
     trust: np.ndarray
     cavity: np.ndarray
+    guess: tuple[Row, float] | None = None
 
 
 def look_inside(
@@ -85,6 +87,7 @@ def look_inside(
     blur: float,
     behind: tuple[Row | None, Row | None],
     registration: Registration,
+    guess: Row | None = None,
 ) -> Inside:
     """Takes a mouth apart.
 
@@ -95,6 +98,7 @@ def look_inside(
         blur: of the frame, pixels.
         behind: upper and lower row of teeth where the pose puts them.
         registration: of these rows in this shot, told of this frame's index.
+        guess: a drawn upper row where the pose puts it.
     """
     loop = np.asarray(loop, np.float32)
     x0, y0, x1, y1 = bounds(loop, frame.shape, 4 + round(2.5 * GOES_ON * eye))
@@ -102,14 +106,14 @@ def look_inside(
     gap, light, lips = gap_of(loop), skin_around(frame, loop), _lip_colour(frame, loop)
     shows = float(smoothstep(gap / eye, *OPEN))
     # The skin tells how bright the light is, not its colour: that is also make-up's and shadow's.
-    gains = [1.0 if row is None else float(np.clip(light.mean() / row.light.mean(), *GAIN)) for row in behind]
+    gains = [1.0 if row is None else float(np.clip(light.mean() / row.light.mean(), *GAIN)) for row in (*behind, guess)]
+    drawn = None if guess is None else (guess, gains[2])
     if shows == 0 or min(area.shape[:2]) < 3:
         rows = tuple(row and registration.hold(row, eye, k) for k, row in enumerate(behind))
         none, share = np.zeros((1, 1, 4), np.float32), np.zeros((1, 1), np.float32)
         own, cavity = [none, none], lips * CAVITY_SHARE
-        return Inside(
-            loop, eye, blur, 0.0, 0.0, corner, own, none, share, [share, share], rows, gains, registration.trust, cavity
-        )
+        trust, shaded = registration.trust, [share, share]
+        return Inside(loop, eye, blur, 0.0, 0.0, corner, own, none, share, shaded, rows, gains, trust, cavity, drawn)
 
     feather = max(blur, FEATHER * eye)
     rgb, grey, here = area.astype(np.float32), brightness(area), loop - corner.astype(np.float32)
@@ -140,7 +144,9 @@ def look_inside(
     rounded = float(smoothstep(tall + RIMMED * (rimmed - 0.5), *ROUNDED))
     rounded *= 1 - float(smoothstep((seen * like_teeth).sum() / max(seen.sum(), 1e-6), *TOOTHED))
     trust = registration.trust
-    return Inside(loop, eye, blur, shows, rounded, corner, own, beyond, lower, shaded, rows, gains, trust, cavity)
+    return Inside(
+        loop, eye, blur, shows, rounded, corner, own, beyond, lower, shaded, rows, gains, trust, cavity, drawn
+    )
 
 
 def _premultiplied(rgb: np.ndarray, share: np.ndarray) -> np.ndarray:

@@ -91,16 +91,21 @@ def fill_mouth(
     opened = np.float32(smoothstep(gap_of(target) / eye, *SHOWS_TEETH))
     wider = (np.linalg.norm(loop[10] - loop[0]) - np.linalg.norm(source[10] - source[0])) / eye
     wide = np.float32(smoothstep(wider, *SMILES))
+    drawn = np.zeros(shape, np.float32)
+    if inside.guess is not None:  # behind all that was seen
+        row, gain = inside.guess
+        at = corner - _ridden(jaws[0], moved[_LIPS[0]])
+        drawn = row.where(at, shape) * (alpha > 0) * opened
+        mouth += (np.minimum(row.colours(at, shape) * np.float32(gain), 255) - mouth) * drawn[..., None]
     for k in (1, 0):  # the upper row lies before the lower
         row, lip = inside.rows[k], _LIPS[k]
         share = inside.lower if k else 1 - inside.lower
         if row is not None:
-            lip_moves = (_WEIGHTS * moved[lip]).sum(0)
-            move = jaws[k] + RIDES * (lip_moves - jaws[k])
+            move = _ridden(jaws[k], moved[lip])
             teeth = row.where(corner - move, shape)
             if wide > 0:
                 teeth += wide * (row.where(corner - move, shape, wide=True) - teeth)
-            teeth *= (alpha > 0) * (opened * np.float32(inside.trust[k]))
+            teeth *= (alpha > 0) * (opened * np.float32(inside.trust[k])) * (1 - drawn)
             colours = np.zeros((*shape, 3), np.uint8)
             there = around(teeth > 0)
             if there is not None:
@@ -131,6 +136,11 @@ def fill_mouth(
         mouth += (lips - mouth) * (share * np.float32(shows))[..., None]
     lips = _close(picture[rect], hole, 2 * edge)
     picture[rect] = np.clip(lips + (mouth - lips) * alpha[..., None] + 0.5, 0, 255).astype(np.uint8)
+
+
+def _ridden(jaw: np.ndarray, lip: np.ndarray) -> np.ndarray:
+    """(2,) how far a row goes, of the (2,) way of its jaw and the (11, 2) ways of its lip."""
+    return jaw + RIDES * ((_WEIGHTS * lip).sum(0) - jaw)
 
 
 def _widened(mouth: np.ndarray, source: np.ndarray, target: np.ndarray, width: float) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 from talkedit.composite.warp import around, bounds
 from talkedit.geometry.openings import smoothstep
 from talkedit.mouth.alignment import polygon
+from talkedit.mouth.dentition import upper_row
 from talkedit.mouth.grid import Grid, Rows
 from talkedit.mouth.registration import find
 from talkedit.mouth.rows import (
@@ -52,6 +53,9 @@ DARKER = 0.985  # by which it gets darker there, a pixel
 BACK, RECEDES, SHADED, SPARSE = 0.16, 1.2, 0.6, 0.6
 CLOSE = 2  # half the width of gaps between teeth, pixels
 SHRINK = 1.5  # tracked inner lips lie up to so many pixels outside the real ones
+# Inner-lip gap over the eye distance that bares most people's upper teeth: who shows none in most such frames hides
+# them.
+GAPES = 0.08
 ENOUGH = 0.0025  # area of teeth, in squared eye distances, from which on a row is worth showing
 
 
@@ -73,12 +77,14 @@ class Still:
 
     Attributes:
         facing: 0..1, how frontal and calm it is.
+        eye: outer-eye distance, pixels.
         picture: (h, w, 3) uint8.
         landmarks: (468, 3) in it, pixels.
         pose: in it.
     """
 
     facing: float
+    eye: float
     picture: np.ndarray
     landmarks: np.ndarray
     pose: Pose
@@ -90,6 +96,13 @@ class MouthMemory:
 
     Args:
         mean: (468, 3) mean landmarks in model units.
+
+    Attributes:
+        grid: of the pictures.
+        upper, lower: what is kept of each row.
+        still: the frame to invent teeth in.
+        frames: how many were observed.
+        toothless: of each that opens the mouth wide, whether it shows no upper teeth.
     """
 
     mean: np.ndarray
@@ -98,6 +111,7 @@ class MouthMemory:
     lower: list[_Kept] = field(default_factory=list)
     still: Still | None = None
     frames: int = 0
+    toothless: list[bool] = field(default_factory=list)
 
     def observe(self, frame: np.ndarray, landmarks: np.ndarray, pose: Pose, yaw: float) -> None:
         """Keeps the mouth of a frame if it shows more teeth than another.
@@ -120,7 +134,7 @@ class MouthMemory:
         if gap < OPEN * eye:
             return
         if self.grid is None:
-            self.grid = Grid(self.mean, float(np.clip(eye, *_PIXELS)))
+            self.grid = Grid(self.mean, _scale(eye))
         light = skin_around(frame, loop)
         facing = 1 - (yaw / (2 * LARGEST_YAW)) ** 2
         # Most frames show no more than a neighbour or than all that are kept; a glance tells that.
@@ -130,6 +144,8 @@ class MouthMemory:
         between = depth(x, y, lips)
         teeth = polygon(lips, area.shape[:2]) * toothness(area, light) * (_UNSURE * facing * (step / eye) ** 2)
         most = [float(teeth[between < _UPPER_ABOVE].sum()), float(teeth[between > _LOWER_BELOW].sum())]
+        if gap > GAPES * eye:
+            self.toothless.append(most[0] < ENOUGH / 4)
         if most[0] <= self._least(self.upper) and most[1] <= self._least(self.lower):
             return
         shifts = self.grid.shifts(points)
@@ -165,7 +181,7 @@ class MouthMemory:
         x0, y0, x1, y1 = bounds(centre + np.array([[-1, -1], [1, 1]]) * _LOWER_FACE * eye, frame.shape)
         corner = np.float32([x0, y0, 0])
         there = replace(pose, translation=pose.translation - corner * np.float32([1, -1, 0]))
-        self.still = Still(facing, frame[y0:y1, x0:x1].copy(), landmarks - corner, there)
+        self.still = Still(facing, eye, frame[y0:y1, x0:x1].copy(), landmarks - corner, there)
 
     def lacks_teeth(self) -> bool:
         """Whether no frame so far showed the upper row."""
@@ -208,8 +224,18 @@ class MouthMemory:
         for kept in (self.upper, self.lower):
             kept[:] = [k for k in kept if k.number not in numbers]
 
-    def solve(self) -> Rows | None:
-        """One picture a row of all that was kept; None where no teeth were seen."""
+    def solve(self, blur: float) -> Rows | None:
+        """One picture a row of all that was kept, and a drawn one for an upper row that had no chance to show.
+
+        Args:
+            blur: of the shot, pixels.
+
+        Returns:
+            the rows; None where no frame showed the mouth.
+        """
+        still = self.still
+        if self.grid is None and still is not None:
+            self.grid = Grid(self.mean, _scale(still.eye))
         if self.grid is None:
             return None
         upper = self._merge(self.upper, self.grid.pixels, False)
@@ -221,7 +247,11 @@ class MouthMemory:
                 self.lower[i] = replace(k, seen=seen)
         lower = self._merge(self.lower, self.grid.pixels, True)
         self.upper, self.lower, self.still = [], [], None
-        return None if upper is None and lower is None else Rows(upper, lower, self.grid)
+        guess = None
+        if upper is None and still is not None and not (self.toothless and np.mean(self.toothless) > 0.5):
+            light = skin_around(still.picture, still.landmarks[INNER_LIPS, :2])
+            guess = upper_row(self.grid, light, blur * self.grid.pixels / still.eye)
+        return None if upper is lower is guess is None else Rows(upper, lower, self.grid, guess)
 
     @staticmethod
     def _merge(kept: list[_Kept], pixels: float, is_lower: bool) -> Row | None:
@@ -254,6 +284,11 @@ class MouthMemory:
         picture, arch = _arch(picture, teeth, pixels)
         still[:, 2] = -np.mean(beside, axis=0)
         return Row(picture, teeth, light, still, arch)
+
+
+def _scale(eye: float) -> float:
+    """Scale of kept mouths, pixels per eye distance, for one of so many pixels."""
+    return float(np.clip(eye, *_PIXELS))
 
 
 def _lengthen(picture: np.ndarray, teeth: np.ndarray, pixels: int, step: int) -> np.ndarray:
