@@ -26,7 +26,7 @@ from talkedit.mouth.invention import OPENED, invent
 from talkedit.mouth.lips import beside_lips, between_lips
 from talkedit.mouth.memory import BACK, KEPT, SPACING, MouthMemory, _arch
 from talkedit.mouth.registration import Registration, find
-from talkedit.mouth.rows import Row, depth, split, toothness
+from talkedit.mouth.rows import Row, depth, redness, split, toothness
 from talkedit.reconstruct.pose import find_pose
 from talkedit.track.topology import INNER_LIPS, OUTER_LIPS
 from talkedit.train import teeth as training
@@ -552,18 +552,19 @@ def test_lips_open_onto_drawn_teeth_behind_everything_that_a_frame_shows():
             assert (more > 20).sum() < 40
 
 
-def test_a_wide_smile_shows_the_row_up_to_the_corners_and_a_narrow_one_what_was_seen():
+def test_a_wide_smile_and_a_mouth_opened_further_show_the_row_up_to_the_corners_others_what_was_seen():
     source = face(0.2)
     pose = find_pose(source, model().at_landmarks(model().mean))
     rows = remembered().solve(0.6).placed(pose, pose.to_model(source))
     bare = tuple(row and replace(row, arch=None) for row in rows)
     shown = {}
-    for wider in (0.0, 12.0):
+    for wider, lower in ((0.0, 0.3), (12.0, 0.3), (0.0, 5.0)):
         target = source.copy()
         lips = np.r_[INNER_LIPS, OUTER_LIPS]
         middle = source[INNER_LIPS, 0].mean()
         target[lips, 0] += wider * (source[lips, 0] - middle) / np.abs(source[INNER_LIPS, 0] - middle).max()
-        target[INNER_LIPS[11:], 1] += 3
+        target[INNER_LIPS[1:10], 1] -= lower
+        target[INNER_LIPS[11:], 1] += lower
         meshes = [np.asarray(model().position @ points, np.float32) for points in (source, target)]
         frame = draw(source, 16, 1.0)
         warp = build_warp(*meshes, model().triangles, model().uv, frame.shape)
@@ -571,10 +572,33 @@ def test_a_wide_smile_shows_the_row_up_to_the_corners_and_a_narrow_one_what_was_
             inside = look_inside(frame, meshes[0][model().mouth_loop, :2], 90.0, 0.55, remember, Registration())
             picture = sample(frame, warp)
             fill_mouth(picture, frame, warp, inside, meshes[1][model().mouth_loop, :2], np.zeros((2, 2)))
-            shown[name, wider] = picture.astype(int)
-    np.testing.assert_array_equal(shown["arch", 0.0], shown["seen", 0.0])
-    brighter = (shown["arch", 12.0] - shown["seen", 12.0]).mean(2)
-    assert brighter.max() > 20 and brighter.min() > -20
+            shown[name, wider, lower] = picture.astype(int)
+    np.testing.assert_array_equal(shown["arch", 0.0, 0.3], shown["seen", 0.0, 0.3])
+    for case in ((12.0, 0.3), (0.0, 5.0)):
+        brighter = (shown[("arch", *case)] - shown[("seen", *case)]).mean(2)
+        assert brighter.max() > 20 and brighter.min() > -20
+
+
+def test_the_lips_light_on_teeth_is_not_left_between_shown_and_remembered_ones():
+    frame, _, (source, target), warp = opened(-5.0, 0.0)
+    pose = find_pose(face(0.2), model().at_landmarks(model().mean))
+    rows = remembered().solve(0.6).placed(pose, pose.to_model(face(0.2)))
+    loop = source[model().mouth_loop, :2]
+    top = int(loop[3:8, 1].max()) + 1
+    x0, x1 = (int(loop[:, 0].mean() + d) for d in (-20, 20))
+    pink = frame.copy()
+    teeth = teeth_of(frame)[top : top + 2, x0:x1]
+    pink[top : top + 2, x0:x1][teeth] = (215, 150, 140)
+    made = []
+    for picture in (frame, pink):
+        inside = look_inside(picture, loop, 173.0, 0.55, rows, Registration())
+        out = sample(picture, warp)
+        fill_mouth(out, picture, warp, inside, target[model().mouth_loop, :2], np.zeros((2, 2)))
+        made.append(out.astype(float))
+    row = np.s_[top - warp.y0 - 2 : top - warp.y0 + 3, x0 - warp.x0 : x1 - warp.x0]  # as far as teeth go along
+    left = (redness(made[1]) - redness(made[0]))[row]
+    assert redness(pink)[top, x0:x1][teeth[0]].min() > redness(frame)[top, x0:x1][teeth[0]].max() + 0.15
+    assert np.percentile(left, 98) < 0.08
 
 
 class Painter(torch.nn.Module):

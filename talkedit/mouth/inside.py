@@ -15,7 +15,19 @@ from talkedit.geometry.openings import smoothstep
 from talkedit.mouth.alignment import polygon
 from talkedit.mouth.lips import beside_lips
 from talkedit.mouth.registration import Registration
-from talkedit.mouth.rows import MIDDLE, SURE, Row, brightness, depth, gap_of, row_end, skin_around, split, toothness
+from talkedit.mouth.rows import (
+    MIDDLE,
+    SURE,
+    Row,
+    brightness,
+    depth,
+    gap_of,
+    redness,
+    row_end,
+    skin_around,
+    split,
+    toothness,
+)
 
 # Over which gaps of the lips, in eye distances, a mouth shows more and more. Below, they are closed.
 OPEN = (0.01, 0.025)
@@ -30,6 +42,8 @@ REDDER, BRIGHTER = (0.65, 0.9), (0.4, 0.65)  # redness and brightness that look 
 # how much the share of lips in the rim between them, beside a half, counts for that. Teeth that fill such shares of it
 # keep it from being stretched as skin.
 ROUNDED, RIMMED, TOOTHED = (0.36, 0.44), 0.25, (0.3, 0.6)
+# Near the lips, what is so much redder than the teeth that are remembered there is the lips' light on them.
+TINGED = (0.05, 0.12)
 BENT = (0.02, 0.04)  # how far from a straight line rows end, over the eye distance
 FEATHER = 0.008  # softness of what is cut out, over the eye distance
 GOES_ON = 0.03  # how far the inside is continued under the lips, about, over the eye distance
@@ -117,7 +131,7 @@ def look_inside(
 
     feather = max(blur, FEATHER * eye)
     rgb, grey, here = area.astype(np.float32), brightness(area), loop - corner.astype(np.float32)
-    seen, like_lips, rimmed = _seen(rgb, grey, here, eye, feather, lips)
+    seen, like_lips, near, rimmed = _seen(rgb, grey, here, eye, feather, lips)
     like_teeth = toothness(rgb, light)
     rows, teeth, lower = _part(area, grey, seen, like_teeth, here, behind, registration, (corner, eye, feather))
     cavity = _cavity_colour(rgb, grey, seen, lips)
@@ -133,6 +147,8 @@ def look_inside(
             lit = rows[k].level(corner, grey.shape) * np.float32(gains[k])
             bright, more = _relight(broad, mine * like_teeth, grey, lit, teeth[k], eye)
             gains[k] *= more
+            tinged = smoothstep(redness(rgb) - redness(rows[k].colours(corner, grey.shape)), *TINGED) * bright
+            mine *= 1 - cv2.dilate((near * teeth[k] * tinged).astype(np.float32), np.ones((3, 3), np.uint8))
             shaded.append(rows[k].where(corner, grey.shape, wide=True) * (1 - bright))
             if k == 0:  # only the shadow that the upper lip throws on teeth is seen there, not the teeth
                 mine *= 1 - teeth[k] * (1 - bright)
@@ -163,7 +179,7 @@ def _lip_colour(frame: np.ndarray, loop: np.ndarray) -> np.ndarray:
 
 def _seen(
     rgb: np.ndarray, grey: np.ndarray, loop: np.ndarray, eye: float, feather: float, lips: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, float]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """What is between the lips and not the lips themselves, and what is but looks like lips.
 
     Args:
@@ -174,19 +190,19 @@ def _seen(
         lips: (3,) their colour.
 
     Returns:
-        (h, w) 0..1 each; 0..1, how much of the rim just inside the lips looks like lips.
+        (h, w) 0..1 each; (h, w) 0..1, so near to the lips that it may be their rim; 0..1, how much of that looks like
+        lips.
     """
     inside = polygon(loop, grey.shape)
     away, _, _ = beside_lips(loop, np.zeros_like(loop), inside, NEAR[1] * eye)
     body = inside * np.clip((away - max(1.0, RIM * eye)) / feather + 0.5, 0, 1)
     # Tracked lips may lie outside the real ones, most of all in the corners.
-    red = (rgb[..., 0] - rgb[..., 2]) / np.maximum(rgb[..., 0], 8)
-    red = smoothstep(red / max(float((lips[0] - lips[2]) / lips[0]), 0.05), *REDDER)
+    red = smoothstep(redness(rgb) / max(float((lips[0] - lips[2]) / lips[0]), 0.05), *REDDER)
     near = 1 - smoothstep(away / eye, *NEAR)
     like = red * smoothstep(grey / float(lips.mean()), *BRIGHTER) * near
     rimmed = float((body * like).sum() / max(float((body * near).sum()), 1e-6))
     like = cv2.dilate(like.astype(np.float32), np.ones((3, 3), np.uint8))  # with the pixels that lips shine through
-    return (body * (1 - like)).astype(np.float32), (body * like).astype(np.float32), rimmed
+    return (body * (1 - like)).astype(np.float32), (body * like).astype(np.float32), near, rimmed
 
 
 def _part(

@@ -29,6 +29,7 @@ RIDES = 0.35
 WIDENING = 0.5  # how much of a mouth's widening its inside takes part in where it shows no teeth
 # So much wider, over the eye distance, a smile shows its row of teeth up to the corners, where the source has shadow.
 SMILES = (0.02, 0.1)
+BARES = (0.01, 0.04)  # so much further open, over the eye distance, a mouth bares all of its row above what was seen
 LIP_HOLD = 0.05  # so near to a lip, about, that moves just as the lip does, over the eye distance
 MARGIN = 3.0  # pixels; the mesh is finer than the loop, so that its hole reaches beyond it in places
 # Share of a mouth's widening that its rows of teeth take part in, or the corners would be all dark; and the width at
@@ -91,6 +92,7 @@ def fill_mouth(
     opened = np.float32(smoothstep(gap_of(target) / eye, *SHOWS_TEETH))
     wider = (np.linalg.norm(loop[10] - loop[0]) - np.linalg.norm(source[10] - source[0])) / eye
     wide = np.float32(smoothstep(wider, *SMILES))
+    taller = np.float32(smoothstep((gap_of(loop) - gap_of(source)) / eye, *BARES))
     drawn = np.zeros(shape, np.float32)
     if inside.guess is not None:  # behind all that was seen
         row, gain = inside.guess
@@ -103,8 +105,8 @@ def fill_mouth(
         if row is not None:
             move = _ridden(jaws[k], moved[lip])
             teeth = row.where(corner - move, shape)
-            if wide > 0:
-                teeth += wide * (row.where(corner - move, shape, wide=True) - teeth)
+            if max(wide, taller) > 0:
+                teeth += max(wide, taller) * (row.where(corner - move, shape, wide=True) - teeth)
             teeth *= (alpha > 0) * (opened * np.float32(inside.trust[k])) * (1 - drawn)
             colours = np.zeros((*shape, 3), np.uint8)
             there = around(teeth > 0)

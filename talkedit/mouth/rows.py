@@ -91,10 +91,16 @@ def brightness(picture: np.ndarray) -> np.ndarray:
     return cv2.transform(np.ascontiguousarray(picture, np.float32), _EVENLY)
 
 
+def redness(picture: np.ndarray) -> np.ndarray:
+    """(h, w) float32: by how much red is more than blue, over red."""
+    red, _, blue = cv2.split(np.asarray(picture, np.float32))
+    return (red - blue) / np.maximum(red, 8)
+
+
 def toothness(picture: np.ndarray, light: np.ndarray) -> np.ndarray:
     """(h, w) float32 0..1: how much a colour looks like teeth beside skin of the colour ``light`` (3,)."""
     rgb = picture.astype(np.float32)
-    red = (rgb[..., 0] - rgb[..., 2]) / np.maximum(rgb[..., 0], 8)
+    red = redness(rgb)
     skin_red = (light[0] - light[2]) / max(float(light[0]), 8)
     # Tinted light colours skin and teeth alike.
     limits = np.minimum(_PALE, max(float(skin_red), 0.12) * np.array([1.0, 0.6]))
