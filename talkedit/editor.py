@@ -28,6 +28,7 @@ from talkedit.geometry.gan import TARGETS, neutral_code
 from talkedit.geometry.glasses import GlassesHold
 from talkedit.geometry.holds import Holds
 from talkedit.geometry.openings import Openings, smoothstep
+from talkedit.geometry.own import SlowFace, acted
 from talkedit.geometry.silhouette import Silhouette
 from talkedit.geometry.transfer import shape_in_frame, transfer
 from talkedit.mouth.completion import Completion, load_completion
@@ -371,6 +372,7 @@ class ClipEditor:
         self._half = half_width(fps) if self.options.smooth else 0
         self._fade_half = half_width(fps, 4)
         self._pause_half = max(1, round(PAUSE_SECONDS * fps))
+        self._slow = SlowFace(self._store, self._mean, fps)
         self._parts = np.array([PARTS_LIPS.get(e, 0.0) for e in EMOTIONS], np.float32)
 
     def _find_teeth(self, speaker: Speaker, hidden: set[int]) -> None:
@@ -550,6 +552,8 @@ class ClipEditor:
                 "mesh": self.model.position @ landmarks[:468],
                 "eye": eye_distance(landmarks),
                 "inside": None,
+                "own": None,
+                "index": index,
                 "yaw": yaw_degrees(landmarks),
             }
             known["hidden"] = self._hidden(index, known["mesh"], known["eye"])
@@ -591,8 +595,12 @@ class ClipEditor:
         linear = self._gan is None or self.options.geometry == "linear"
         editor = self.editors.geometry if linear else self._gan.of(speaker.neutral)
         delta = self._moved(editor, speaker.fitter.identity, known["expression"], code, speaker.people)
-        if controls[len(EMOTIONS)] > 0:
-            delta = delta + self._calmed(speaker, points, controls[len(EMOTIONS)])
+        asked = float(controls[len(EMOTIONS)])
+        if asked > 0:
+            delta = delta + asked * self._calming(speaker, points)
+        beside = min(float(code.sum()), 1.0) - asked
+        if beside > 0 and not linear:
+            delta = delta + np.float32(beside) * self._own(known)
         part = min(float(self._parts @ code), 1.0) * known["pause"]
         delta = self._holds.limited(delta, points, speaker.reference)
         if units.any():
@@ -613,8 +621,8 @@ class ClipEditor:
         rest = editor.rest(code, people)
         return delta if rest is None else delta + rest
 
-    def _calmed(self, speaker: Speaker, points: np.ndarray, amount: float) -> np.ndarray:
-        """(468, 3) the speaker's own emotion taken out; by the GAN, the one editor that can.
+    def _calming(self, speaker: Speaker, points: np.ndarray) -> np.ndarray:
+        """(468, 3) what takes the speaker's own emotion out; by the GAN, the one editor that can.
 
         Raises:
             InputError: it does not know the face model.
@@ -622,9 +630,16 @@ class ClipEditor:
         if self._gan is None:
             raise InputError(f"neutral as a target needs the open face model, not {self.options.face_model}")
         identity, code = speaker.acted.identity, np.zeros(len(TARGETS), np.float32)
-        code[-1] = amount
+        code[-1] = 1
         editor = self._gan.of(np.r_[identity, np.zeros(self._expressions.shape[2], np.float32)])
         return self._moved(editor, identity, speaker.acted.expression(points), code, speaker.people)
+
+    def _own(self, known: dict) -> np.ndarray:
+        """(468, 3) what takes out as much of the speaker's own emotion as gives way to another."""
+        if known["own"] is None:
+            calming = self._calming(known["speaker"], self._slow.around(known["index"], known["points"]))
+            known["own"] = calming * np.float32(acted(calming, float(np.linalg.norm(self._mean[33] - self._mean[263]))))
+        return known["own"]
 
 
 class Editor:
