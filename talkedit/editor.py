@@ -53,6 +53,7 @@ from talkedit.texture.refine import MeanTexture
 from talkedit.texture.uv_map import LUMINANCE, UvTemplate
 from talkedit.track import make_tracker
 from talkedit.track.hands import HandWatch
+from talkedit.track.lip_line import above_line, seated, settled
 from talkedit.track.measures import eye_distance, yaw_degrees
 from talkedit.track.occluders import OccluderWatch
 from talkedit.track.steady import steady
@@ -75,6 +76,8 @@ HIDDEN_HALF = 3
 GLASSES = (0.10, 0.20)
 # So many frames of a shot at most are kept to find the speaker's neutral look among.
 LOOKS = 64
+# Frames with closed lips that say where these meet.
+LIP_LINES = 60
 
 
 @dataclass
@@ -84,6 +87,7 @@ class Speaker:
     Attributes:
         fitter: sums for the identity, solved at the end of the first pass.
         lids: (right, left) lid gaps of the frames so far, model units.
+        lip_lines: of frames with closed lips, see `talkedit.track.lip_line.above_line`.
         features, contrast, foreheads, blurs, rims: of the frames that were looked at closely.
         textures: of some of them, by their numbers.
         identities: identity coefficients that the network read off those frames, where it is used.
@@ -110,6 +114,7 @@ class Speaker:
     people: np.ndarray
     mouths: MouthMemory | None
     lids: list[tuple[float, float]] = field(default_factory=list)
+    lip_lines: list[float] = field(default_factory=list)
     features: list[np.ndarray] = field(default_factory=list)
     contrast: list[float] = field(default_factory=list)
     foreheads: list[np.ndarray] = field(default_factory=list)
@@ -299,6 +304,8 @@ class ClipEditor:
         self._occluders.see(frame.index, frame.rgb, track.landmarks)
         pose = find_pose(track.landmarks, self._mean)
         points = pose.to_model(track.landmarks[:468])
+        if len(speaker.lip_lines) < LIP_LINES and (above := above_line(frame.rgb, track.landmarks)) is not None:
+            speaker.lip_lines.append(above)
         if speaker.mouths is not None:
             speaker.mouths.observe(frame.rgb, track.landmarks, pose, track.yaw)
         # Frontal frames with a nearly closed mouth say most about the neutral face.
@@ -549,7 +556,7 @@ class ClipEditor:
                 else self._read(frame.rgb, landmarks).expression,
                 "pause": self._pause(index),
                 "landmarks": landmarks,
-                "mesh": self.model.position @ landmarks[:468],
+                "mesh": self.model.position @ seated(landmarks[:468], settled(speaker.lip_lines)),
                 "eye": eye_distance(landmarks),
                 "inside": None,
                 "own": None,
