@@ -36,10 +36,10 @@ def load_judge(path: Path):
 
 def one(job: tuple) -> dict:
     """Edits and judges one clip in one emotion."""
-    clip, emotion, intensity, out, judge, only, geometry, texture, classifier, furrows, refine = job
+    clip, emotion, intensity, out, judge, only, geometry, texture, classifier, furrows, calm, refine = job
     name = f"{clip.stem}_{emotion}_{intensity:g}{'_' + only if only else ''}{'_' + geometry if geometry else ''}"
     name += f"{'_maps' if texture == 'linear' else ''}{'' if classifier else '_pooled'}{'' if furrows else '_smooth'}"
-    name += f"_refine{refine}" if refine else ""
+    name += f"{'' if calm else '_own'}{f'_refine{refine}' if refine else ''}"
     result = out / f"{name}.json"
     if result.exists():
         return json.loads(result.read_text())
@@ -49,7 +49,7 @@ def one(job: tuple) -> dict:
     video = out / f"{name}.mp4"
     report = edit_video(
         clip, video, emotion=emotion, intensity=intensity, only=only, geometry=geometry, texture=texture,
-        classifier=classifier, furrows=furrows, refine=refine, threads=1, overwrite=True,
+        classifier=classifier, furrows=furrows, calm=calm, refine=refine, threads=1, overwrite=True,
     )  # fmt: skip
     figures = load_judge(judge).measure(str(video), str(clip), emotion, every=3)
     figures |= {"clip": clip.stem, "emotion": emotion, "intensity": intensity, "ms": report.ms_per_frame}
@@ -104,6 +104,7 @@ def main() -> None:
     p.add_argument("--texture", choices=("linear", "tgan"), default="tgan")
     p.add_argument("--no-classifier", action="store_true")
     p.add_argument("--no-furrows", action="store_true")
+    p.add_argument("--no-calm", action="store_true")
     p.add_argument("--refine", type=int, default=0, help="steps of the texture GAN's refinement")
     p.add_argument("--processes", type=int, default=2)
     p.add_argument("--frames", type=int, help="judge only so many frames from the start of each clip")
@@ -112,7 +113,7 @@ def main() -> None:
     clips = [first_frames(c, args.frames, args.out) for c in args.clips] if args.frames else args.clips
     jobs = [
         (clip, emotion, float(i), args.out, args.judge, args.only, args.geometry, args.texture,
-         not args.no_classifier, not args.no_furrows, args.refine)
+         not args.no_classifier, not args.no_furrows, not args.no_calm, args.refine)
         for clip in clips
         for emotion in args.emotions.split(",")
         for i in args.intensities.split(",")

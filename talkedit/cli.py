@@ -131,6 +131,7 @@ def _editing(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--no-furrows", action="store_true", help="do not draw the sharp lines of brows and forehead")
     group.add_argument("--no-classifier", action="store_true", help="do not weigh directions by the person")
     group.add_argument("--no-teeth", action="store_true", help="do not fill opened mouths")
+    group.add_argument("--no-calm", action="store_true", help="leave the speaker's own emotion under the new one")
     group.add_argument("--face-model", default="open", metavar="NAME|PATH", help="face model (default open)")
     _tracking(group)
     group.add_argument("--device", choices=DEVICES, default="auto", help="where networks run (default auto)")
@@ -162,7 +163,7 @@ def _options(arguments: argparse.Namespace) -> dict:
     """Keyword arguments shared by edit_video and compare_video."""
     same = ("au", "start", "end", "only", "geometry", "texture", "refine", "face_model", "tracker", "face",
             "reconstruction", "device", "threads", "seed", "crf", "overwrite")  # fmt: skip
-    switched_off = {name: not getattr(arguments, f"no_{name}") for name in ("smooth", "classifier", "furrows", "teeth")}
+    switched_off = {name: not getattr(arguments, f"no_{name}") for name in ("smooth", "classifier", "furrows", "teeth", "calm")}
     return {name: getattr(arguments, name) for name in same} | switched_off
 
 

@@ -606,7 +606,7 @@ class ClipEditor:
         if asked > 0:
             delta = delta + asked * self._calming(speaker, points)
         beside = min(float(code.sum()), 1.0) - asked
-        if beside > 0 and not linear:
+        if beside > 0 and self.options.calm and not linear:
             delta = delta + np.float32(beside) * self._own(known)
         part = min(float(self._parts @ code), 1.0) * known["pause"]
         delta = self._holds.limited(delta, points, speaker.reference)

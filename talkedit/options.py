@@ -32,6 +32,7 @@ class EditOptions:
         classifier: mix texture directions by the person classifier.
         furrows: draw the sharp lines that the texture GAN is too coarse for.
         teeth: fill mouths that the edit opens.
+        calm: let the speaker's own emotion give way to the one that comes.
         face_model: name of a face model, or a path to one.
         tracker: name of a tracker.
         reconstruction: ``"fit"`` (to the tracked landmarks) or ``"network"`` (from the picture).
@@ -53,6 +54,7 @@ class EditOptions:
     classifier: bool = True
     furrows: bool = True
     teeth: bool = True
+    calm: bool = True
     face_model: str = "open"
     tracker: str = "mediapipe"
     reconstruction: str = "fit"

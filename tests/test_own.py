@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 
@@ -68,18 +70,19 @@ def test_resting_faces_keep_theirs_and_grimaces_are_not_undone():
         one[:, 1] = amount * 0.9
         return acted(one, 0.9)
 
-    assert size(0.9 * ACTED[0]) == 0 and size(1.01 * ACTED[1]) == pytest.approx(1, abs=0.02)
+    assert size(0.9 * ACTED[0]) == 0 and 0.01 < size(1.2 * ACTED[0]) < 0.5
+    assert size(1.01 * ACTED[1]) == pytest.approx(MOST / (1.01 * ACTED[1]), rel=1e-3)
     assert 2 * MOST * size(2 * MOST) == pytest.approx(MOST, rel=1e-4)
     growing = [size(s) * s for s in np.linspace(0, 0.06, 40)]
     assert (np.diff(growing) >= -1e-8).all()
 
 
-def test_a_kept_up_smile_gives_way_to_another_emotion_and_a_resting_face_is_edited_as_ever(monkeypatch):
+def test_a_kept_up_smile_gives_way_to_another_emotion_and_a_resting_face_is_edited_as_ever():
     model = load_face_model("open")
     rows = model.at_landmarks(model.exp_basis)
     lowered = {}
-    for look in ("smile", "rest"):
-        clip = ClipEditor(EditOptions(only="geometry", teeth=False), StageClock())
+    for look, calm in product(("smile", "rest"), (True, False)):
+        clip = ClipEditor(EditOptions(only="geometry", teeth=False, calm=calm), StageClock())
         happy = clip._gan.edit(np.zeros(80, np.float32), np.zeros(64, np.float32), np.eye(8)[0], np.ones(1))
         points = np.zeros((478, 3), np.float32)
         points[:468] = mean() + (look == "smile") * (rows @ happy)
@@ -89,12 +92,7 @@ def test_a_kept_up_smile_gives_way_to_another_emotion_and_a_resting_face_is_edit
         for frame in frames:
             clip.observe(frame)
         clip.solve()
-        for kept in (True, False):
-            if kept:
-                monkeypatch.setattr(ClipEditor, "_own", lambda self, known: np.zeros_like(self._mean))
-            clip._last_frame = None
-            before, after = (model.landmarks @ m for m in clip.meshes(frames[10], Timeline.constant("sad")))
-            lowered[look, kept] = float((after - before)[[61, 291], 1].mean()) / 200
-            monkeypatch.undo()
-    assert lowered["smile", False] > lowered["smile", True] + 0.01  # the corners come down, y down in pictures
-    assert lowered["rest", False] == pytest.approx(lowered["rest", True], abs=0.002)
+        before, after = (model.landmarks @ m for m in clip.meshes(frames[10], Timeline.constant("sad")))
+        lowered[look, calm] = float((after - before)[[61, 291], 1].mean()) / 200
+    assert lowered["smile", True] > lowered["smile", False] + 0.01  # the corners come down, y down in pictures
+    assert lowered["rest", True] == pytest.approx(lowered["rest", False], abs=0.002)

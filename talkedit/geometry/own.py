@@ -17,10 +17,10 @@ from talkedit.track.store import TrackStore
 # Half of the time over which a face is averaged, in seconds, and how many frames of it are looked at.
 HALF_SECONDS, LOOKS = 0.6, 4
 # How far on average, over the outer-eye distance, taking it out moves a face that may be at rest, and one that surely
-# acts: 0.004 to 0.012 and once 0.021 on people who talk, 0.01 to 0.035 on people who act.
-ACTED = (0.008, 0.02)
+# acts: 0.009 to 0.018 on five people who talk, 0.01 to 0.035 on people who act.
+ACTED = (0.014, 0.026)
 # And how far at most it is moved back: grimaces are not undone, half a grimace is no face.
-MOST = 0.02
+MOST = 0.022
 
 
 class SlowFace:
