@@ -163,7 +163,8 @@ def _options(arguments: argparse.Namespace) -> dict:
     """Keyword arguments shared by edit_video and compare_video."""
     same = ("au", "start", "end", "only", "geometry", "texture", "refine", "face_model", "tracker", "face",
             "reconstruction", "device", "threads", "seed", "crf", "overwrite")  # fmt: skip
-    switched_off = {name: not getattr(arguments, f"no_{name}") for name in ("smooth", "classifier", "furrows", "teeth", "calm")}
+    stages = ("smooth", "classifier", "furrows", "teeth", "calm")
+    switched_off = {name: not getattr(arguments, f"no_{name}") for name in stages}
     return {name: getattr(arguments, name) for name in same} | switched_off
 
 

@@ -12,8 +12,8 @@ from talkedit import resources
 from talkedit.cli import main
 from talkedit.report import EditReport, StageClock, collapse_skipped
 
-OPTIONS = """emotion intensity timeline start end face only no-smooth no-classifier no-furrows no-teeth no-calm face-model
-tracker device threads seed report overwrite quiet crf mark"""
+OPTIONS = """emotion intensity timeline start end face only no-smooth no-classifier no-furrows no-teeth no-calm
+face-model tracker device threads seed report overwrite quiet crf mark"""
 
 
 def run(environment, *arguments, **options):
