@@ -18,7 +18,7 @@ from talkedit.facemodel.load import load_face_model
 from talkedit.mouth import interior
 from talkedit.mouth.alignment import HEIGHT, WIDTH, align, cut, from_crop, hidden, to_crop
 from talkedit.mouth.completion import Completion, complete, load_completion, save_completion
-from talkedit.mouth.dentition import ARCH, CROWNS, TURN, upper_row
+from talkedit.mouth.dentition import ARCH, CROWNS, EDGE, TURN, upper_row
 from talkedit.mouth.grid import Grid
 from talkedit.mouth.inside import CAVITY_SHARE, look_inside
 from talkedit.mouth.interior import WIDER, _close, _widened, fill_mouth
@@ -275,8 +275,8 @@ def test_a_row_lies_where_it_was_seen_and_moves_with_the_head():
 
 def test_a_drawn_row_is_an_arch_of_single_teeth_in_the_light_of_the_skin():
     grid = Grid(model().at_landmarks(model().mean), 200.0)
-    light = np.float32([180, 130, 100])
-    row = upper_row(grid, light, 0.6)
+    light, lip = np.float32([180, 130, 100]), np.array([grid.size[0] / 2, grid.lips_at])
+    row = upper_row(grid, lip, light, 0.6)
     assert row.picture.shape[1::-1] == grid.size and row.teeth.shape == row.picture.shape[:2]
     np.testing.assert_allclose(row.teeth, row.teeth[:, ::-1], atol=1e-4)
     shown = row.teeth > 0.9
@@ -294,10 +294,10 @@ def test_a_drawn_row_is_an_arch_of_single_teeth_in_the_light_of_the_skin():
     assert 0.7 < np.percentile(teeth.mean(1), 98) / light.mean() < 1 and teeth.mean() < 0.6 * light.mean()
     red = [(c[0] - c[2]) / c.mean() for c in (teeth.mean(0), light)]
     assert 0.3 * red[1] < red[0] < 0.8 * red[1]  # tinted by the light, paler than skin
-    brighter = upper_row(grid, light * 1.3, 0.6).picture[shown].astype(float)
+    brighter = upper_row(grid, lip, light * 1.3, 0.6).picture[shown].astype(float)
     assert brighter.mean() == pytest.approx(1.3 * teeth.mean(), rel=0.02)
     lines = [
-        np.abs(np.diff(upper_row(grid, light, b).picture.astype(float).mean(2), axis=1))[shown[:, 1:]] for b in (0.6, 3)
+        np.abs(np.diff(upper_row(grid, lip, light, b).picture.astype(float).mean(2), axis=1))[shown[:, 1:]] for b in (0.6, 3)
     ]
     assert lines[1].mean() < 0.6 * lines[0].mean()  # as soft as the shot
 
@@ -520,6 +520,19 @@ def test_lips_that_were_closed_open_onto_remembered_teeth():
         fill_mouth(picture, frame, warp, inside, meshes[1][model().mouth_loop, :2], np.zeros((2, 2)))
         pictures.append(teeth_of(picture).sum())
     assert pictures[0] > 100 and pictures[1] == 0
+
+
+@pytest.mark.parametrize("longer", [0.0, 0.08])
+def test_drawn_teeth_end_a_little_below_the_lip_of_this_speaker(longer):
+    memory, shut = MouthMemory(model().at_landmarks(model().mean)), face(0.0)
+    shut[np.r_[INNER_LIPS, OUTER_LIPS], 1] += longer * 200  # a long upper lip
+    observe(memory, draw(shut), shut)
+    pose = find_pose(shut, memory.mean)
+    guess = memory.solve(0.6).guessed(pose, pose.to_model(shut))
+    rows, columns = np.nonzero(guess.where(np.zeros(2), (480, 440)) > 0.5)
+    eye = np.linalg.norm(shut[33] - shut[263])
+    assert rows.max() - shut[13, 1] == pytest.approx(EDGE * eye, abs=2)
+    assert columns.mean() == pytest.approx(shut[13, 0], abs=1)
 
 
 def test_lips_open_onto_drawn_teeth_behind_everything_that_a_frame_shows():

@@ -18,7 +18,7 @@ from talkedit.mouth.rows import Row
 CROWNS = ((0.091, 0.0, 1.0), (0.071, 0.008, 0.97), (0.082, 0.001, 0.9), (0.076, 0.008, 0.9), (0.073, 0.013, 0.86),
           (0.11, 0.02, 0.8))  # fmt: skip
 HEIGHT = 0.16  # of the row with what lies under the lip
-EDGE = 0.014  # how far the middle ones end below the lips of the mean face
+EDGE = 0.014  # how far the middle ones end below the resting lip
 # Half the arch's width, and the length of it that turns by a radian.
 ARCH, TURN = 0.306, 0.323
 GAP, DARK = 0.0045, 0.4  # half width of the line between two teeth, and how much darker it is
@@ -30,17 +30,18 @@ CORNERS = 0.45  # brightness left at the ends of the arch
 SCALE = 3  # drawn so many times finer
 
 
-def upper_row(grid: Grid, light: np.ndarray, blur: float) -> Row:
+def upper_row(grid: Grid, lip: np.ndarray, light: np.ndarray, blur: float) -> Row:
     """The row in the pictures of a grid.
 
     Args:
         grid: of the speaker's mouth.
+        lip: (2,) where the middle of the upper lip's inner edge rests in these pictures, pixels.
         light: (3,) colour of the skin around it.
         blur: of the shot, pixels.
     """
     w, h = grid.size
-    x = (np.arange(w * SCALE, dtype=np.float32) + 0.5) / SCALE - w / 2
-    y = (np.arange(h * SCALE, dtype=np.float32) + 0.5) / SCALE - grid.lips_at
+    x = (np.arange(w * SCALE, dtype=np.float32) + 0.5) / SCALE - lip[0]
+    y = (np.arange(h * SCALE, dtype=np.float32) + 0.5) / SCALE - lip[1]
     across, down = x[None] / grid.pixels, y[:, None] / grid.pixels
     turn = np.arcsin(np.clip(across / ARCH, -1, 1))
     ends = np.cumsum([0.0, *(c[0] for c in CROWNS)])

@@ -56,6 +56,7 @@ SHRINK = 1.5  # tracked inner lips lie up to so many pixels outside the real one
 # Inner-lip gap over the eye distance that bares most people's upper teeth: who shows none in most such frames hides
 # them.
 GAPES = 0.08
+UPPER_LIP = 13  # the landmark in the middle of the upper lip's inner edge
 ENOUGH = 0.0025  # area of teeth, in squared eye distances, from which on a row is worth showing
 
 
@@ -249,8 +250,10 @@ class MouthMemory:
         self.upper, self.lower, self.still = [], [], None
         guess = None
         if upper is None and still is not None and not (self.toothless and np.mean(self.toothless) > 0.5):
+            place = self.grid.place(still.pose, self.grid.shifts(still.pose.to_model(still.landmarks))[0])
+            lip = place[:, :2] @ still.landmarks[UPPER_LIP, :2] + place[:, 2]
             light = skin_around(still.picture, still.landmarks[INNER_LIPS, :2])
-            guess = upper_row(self.grid, light, blur * self.grid.pixels / still.eye)
+            guess = upper_row(self.grid, lip, light, blur * self.grid.pixels / still.eye)
         return None if upper is lower is guess is None else Rows(upper, lower, self.grid, guess)
 
     @staticmethod
