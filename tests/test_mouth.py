@@ -296,9 +296,8 @@ def test_a_drawn_row_is_an_arch_of_single_teeth_in_the_light_of_the_skin():
     assert 0.3 * red[1] < red[0] < 0.8 * red[1]  # tinted by the light, paler than skin
     brighter = upper_row(grid, lip, light * 1.3, 0.6).picture[shown].astype(float)
     assert brighter.mean() == pytest.approx(1.3 * teeth.mean(), rel=0.02)
-    lines = [
-        np.abs(np.diff(upper_row(grid, lip, light, b).picture.astype(float).mean(2), axis=1))[shown[:, 1:]] for b in (0.6, 3)
-    ]
+    soft = [upper_row(grid, lip, light, blur).picture.astype(float).mean(2) for blur in (0.6, 3)]
+    lines = [np.abs(np.diff(picture, axis=1))[shown[:, 1:]] for picture in soft]
     assert lines[1].mean() < 0.6 * lines[0].mean()  # as soft as the shot
 
 
