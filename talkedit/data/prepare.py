@@ -7,7 +7,6 @@ that was never stopped.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from talkedit.data.open_recipe import find_open
 from talkedit.data.people import MEAD_PEOPLE, read_people
 from talkedit.data.pool import run_units
 from talkedit.data.records import LEFT_OUT, PreparedFolder
+from talkedit.device import cores
 from talkedit.errors import InputError, NoFaceError
 
 Progress = Callable[[str, int, "int | None"], None]
@@ -134,7 +134,7 @@ def _recipe(recipes, name: str, text: str) -> argparse.ArgumentParser:
     parser = recipes.add_parser(name, help=text, description=text)
     parser.add_argument("root", type=Path, metavar="ROOT", help="the data set's folder")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="the prepared folder")
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, metavar="N", help="default: all cores")
+    parser.add_argument("--processes", type=int, default=cores(), metavar="N", help="default: all cores")
     parser.add_argument("--every", type=int, default=usual.every, metavar="N",
                         help="keep one of so many frames of a clip (default %(default)s; all are tracked)")  # fmt: skip
     parser.add_argument("--texture-every", type=int, default=usual.texture_every, metavar="N",
