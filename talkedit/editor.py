@@ -61,7 +61,7 @@ from talkedit.track.store import TrackStore
 from talkedit.types import Frame, Track
 
 # The edit fades out between these head turns (degrees): beyond, the mesh hides half of what it must move.
-YAW_FADE = (42.0, 58.0)
+YAW_FADE = (46.0, 58.0)
 # Every so many frames one is unwrapped for the person classifier.
 LOOK_EVERY = 12
 # Of the frames looked at closely, every so many are encoded for the texture GAN: a network's pass each.
