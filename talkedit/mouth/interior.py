@@ -19,6 +19,7 @@ from talkedit.mouth.lips import beside_lips, between_lips
 from talkedit.mouth.rows import depth, gap_of
 
 SHOWS_TEETH = (0.015, 0.04)  # gaps, in eye distances, over which hidden teeth come out: in a narrower one all is shadow
+SHOWS_DRAWN = (0.03, 0.1)  # the same for drawn ones: nobody misses them in shadow
 LIP_EDGE = 0.011  # softness of the inner edge of lips that were closed, over the eye distance
 SEAM = 0.7  # the same where the mouth showed, in pixels: its own rim already makes the edge
 RIM = 0.02  # lips around the source's mouth that come along with its inside, over the eye distance
@@ -97,7 +98,7 @@ def fill_mouth(
     if inside.guess is not None:  # behind all that was seen
         row, gain = inside.guess
         at = corner - _ridden(jaws[0], moved[_LIPS[0]])
-        drawn = row.where(at, shape) * (alpha > 0) * opened
+        drawn = row.where(at, shape) * (alpha > 0) * np.float32(smoothstep(gap_of(target) / eye, *SHOWS_DRAWN))
         mouth += (np.minimum(row.colours(at, shape) * np.float32(gain), 255) - mouth) * drawn[..., None]
     for k in (1, 0):  # the upper row lies before the lower
         row, lip = inside.rows[k], _LIPS[k]
