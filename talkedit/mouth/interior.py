@@ -30,7 +30,7 @@ RIDES = 0.35
 WIDENING = 0.5  # how much of a mouth's widening its inside takes part in where it shows no teeth
 # So much wider, over the eye distance, a smile shows its row of teeth up to the corners, where the source has shadow.
 SMILES = (0.02, 0.1)
-BARES = (0.01, 0.04)  # so much further open, over the eye distance, a mouth bares all of its row above what was seen
+BARES = (0.02, 0.06)  # so much further open, over the eye distance, a mouth bares all of its row above what was seen
 LIP_HOLD = 0.05  # so near to a lip, about, that moves just as the lip does, over the eye distance
 MARGIN = 3.0  # pixels; the mesh is finer than the loop, so that its hole reaches beyond it in places
 # Share of a mouth's widening that its rows of teeth take part in, or the corners would be all dark; and the width at

@@ -13,8 +13,8 @@ from talkedit.mouth.memory import Still
 from talkedit.mouth.rows import brightness, skin_around, toothness
 from talkedit.track.topology import INNER_LIPS
 
-# Brightness varies within real rows of teeth by 0.06 to 0.11 of itself; a smooth white bar is worse than the dark.
-LEAST_DETAIL = 0.045
+# Brightness varies within real rows of teeth by 0.06 to 0.11 of itself; a smoother bar is worse than drawn teeth.
+LEAST_DETAIL = 0.06
 _DETAIL_SIZE = 2.5  # crop pixels, half a tooth
 OPENED = 0.16  # how far the lips are opened for it, in eye distances
 
