@@ -131,7 +131,8 @@ def look_inside(
 
     feather = max(blur, FEATHER * eye)
     rgb, grey, here = area.astype(np.float32), brightness(area), loop - corner.astype(np.float32)
-    seen, like_lips, near, rimmed = _seen(rgb, grey, here, eye, feather, lips)
+    red = redness(rgb)
+    seen, like_lips, near, rimmed = _seen(red, grey, here, eye, feather, lips)
     like_teeth = toothness(rgb, light)
     rows, teeth, lower = _part(area, grey, seen, like_teeth, here, behind, registration, (corner, eye, feather))
     cavity = _cavity_colour(rgb, grey, seen, lips)
@@ -147,7 +148,7 @@ def look_inside(
             lit = rows[k].level(corner, grey.shape) * np.float32(gains[k])
             bright, more = _relight(broad, mine * like_teeth, grey, lit, teeth[k], eye)
             gains[k] *= more
-            tinged = smoothstep(redness(rgb) - redness(rows[k].colours(corner, grey.shape)), *TINGED) * bright
+            tinged = smoothstep(red - redness(rows[k].colours(corner, grey.shape)), *TINGED) * bright
             mine *= 1 - cv2.dilate((near * teeth[k] * tinged).astype(np.float32), np.ones((3, 3), np.uint8))
             shaded.append(rows[k].where(corner, grey.shape, wide=True) * (1 - bright))
             if k == 0:  # only the shadow that the upper lip throws on teeth is seen there, not the teeth
@@ -178,12 +179,12 @@ def _lip_colour(frame: np.ndarray, loop: np.ndarray) -> np.ndarray:
 
 
 def _seen(
-    rgb: np.ndarray, grey: np.ndarray, loop: np.ndarray, eye: float, feather: float, lips: np.ndarray
+    red: np.ndarray, grey: np.ndarray, loop: np.ndarray, eye: float, feather: float, lips: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """What is between the lips and not the lips themselves, and what is but looks like lips.
 
     Args:
-        rgb, grey: (h, w, 3) and (h, w) float32.
+        red, grey: (h, w) float32 redness and brightness.
         loop: (20, 2) inner lips in it.
         eye: outer-eye distance, pixels.
         feather: softness of the edge, pixels.
@@ -197,7 +198,7 @@ def _seen(
     away, _, _ = beside_lips(loop, np.zeros_like(loop), inside, NEAR[1] * eye)
     body = inside * np.clip((away - max(1.0, RIM * eye)) / feather + 0.5, 0, 1)
     # Tracked lips may lie outside the real ones, most of all in the corners.
-    red = smoothstep(redness(rgb) / max(float((lips[0] - lips[2]) / lips[0]), 0.05), *REDDER)
+    red = smoothstep(red / max(float((lips[0] - lips[2]) / lips[0]), 0.05), *REDDER)
     near = 1 - smoothstep(away / eye, *NEAR)
     like = red * smoothstep(grey / float(lips.mean()), *BRIGHTER) * near
     rimmed = float((body * like).sum() / max(float((body * near).sum()), 1e-6))

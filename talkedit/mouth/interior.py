@@ -93,7 +93,7 @@ def fill_mouth(
     opened = np.float32(smoothstep(gap_of(target) / eye, *SHOWS_TEETH))
     wider = (np.linalg.norm(loop[10] - loop[0]) - np.linalg.norm(source[10] - source[0])) / eye
     wide = np.float32(smoothstep(wider, *SMILES))
-    taller = np.float32(smoothstep((gap_of(loop) - gap_of(source)) / eye, *BARES))
+    whole = max(wide, np.float32(smoothstep((gap_of(loop) - gap_of(source)) / eye, *BARES)))
     drawn = np.zeros(shape, np.float32)
     if inside.guess is not None:  # behind all that was seen
         row, gain = inside.guess
@@ -106,8 +106,8 @@ def fill_mouth(
         if row is not None:
             move = _ridden(jaws[k], moved[lip])
             teeth = row.where(corner - move, shape)
-            if max(wide, taller) > 0:
-                teeth += max(wide, taller) * (row.where(corner - move, shape, wide=True) - teeth)
+            if whole > 0:
+                teeth += whole * (row.where(corner - move, shape, wide=True) - teeth)
             teeth *= (alpha > 0) * (opened * np.float32(inside.trust[k])) * (1 - drawn)
             colours = np.zeros((*shape, 3), np.uint8)
             there = around(teeth > 0)

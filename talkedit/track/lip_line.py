@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from talkedit.track.measures import eye_distance, mouth_opening
-from talkedit.track.topology import INNER_LIPS
+from talkedit.track.topology import INNER_LIPS, LIP_PAIRS
 
 # Gaps over the eye distance, up to which lips count as closed, and over which their line is left to the tracker again.
 CLOSED, OPENS = 0.012, (0.012, 0.03)
@@ -18,7 +18,7 @@ CLOSED, OPENS = 0.012, (0.012, 0.03)
 USUAL, FRAMES, FARTHEST = 0.009, 2.0, 0.025
 # It is looked for so far to both sides, less and less likely (so much brighter may it be at the ends), after a blur.
 _REACH, _DOUBT, _BLUR = 0.05, 0.15, 0.006
-_UPPER, _LOWER = np.array([81, 82, 13, 312, 311]), np.array([178, 87, 14, 317, 402])
+_PLACES = LIP_PAIRS[2:7]  # in the middle of the lips
 # The corners are where the tracker says.
 _SHARE = np.sin(np.linspace(0, np.pi, 11)) ** 0.5
 _SHARES = np.r_[_SHARE, _SHARE[9:0:-1]].astype(np.float32)
@@ -37,7 +37,7 @@ def above_line(rgb: np.ndarray, landmarks: np.ndarray) -> float | None:
     if mouth_opening(landmarks) > CLOSED:
         return None
     eye = eye_distance(landmarks)
-    middle = (landmarks[_UPPER, :2] + landmarks[_LOWER, :2]) / 2
+    middle = landmarks[_PLACES, :2].mean(1)
     pad = 1.2 * _REACH * eye + 4
     x0, y0 = np.floor(middle.min(0) - pad).astype(int)
     x1, y1 = np.ceil(middle.max(0) + pad).astype(int) + 1
