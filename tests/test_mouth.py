@@ -349,6 +349,16 @@ def test_a_row_is_found_where_the_frame_shows_it(shift):
     assert sure > 0.9
 
 
+def test_a_row_is_not_led_away_further_from_its_jaw_than_the_pose_errs():
+    row, eye, at = teeth_row(), 130.0, np.zeros(2)
+    for down in (0.02, 0.035, 0.05, 0.065, 0.08):  # what looks just like it is the other row, as the jaw drops
+        move = np.float32([[1, 0, 0], [0, 1, down * eye]])
+        frame = cv2.warpAffine(row.picture, move, (100, 80), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
+        frame = np.maximum(frame.astype(np.float32).mean(2), 10)
+        at, _ = find(row, frame, np.ones((80, 100), np.float32), eye, False, at)
+        assert abs(at[1]) <= 0.041 * eye
+
+
 def test_a_frame_that_shows_nothing_leaves_a_row_where_it_was_and_a_new_shot_forgets_it():
     row, grey, nothing = teeth_row(), np.full((60, 100), 50, np.float32), np.zeros((60, 100), np.float32)
     at, sure = find(row, grey, nothing, 130.0, False, np.array([1.0, 2.0]))

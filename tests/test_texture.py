@@ -16,6 +16,7 @@ from talkedit.editor import load_face_model
 from talkedit.emotions import EMOTIONS, code
 from talkedit.errors import InputError
 from talkedit.facemodel.model import FaceModel
+from talkedit.geometry.openings import surface_distances
 from talkedit.texture.editor import (
     LIMIT,
     TYPICAL_CONTRAST,
@@ -24,7 +25,9 @@ from talkedit.texture.editor import (
     contrast_gain,
     detail_of,
 )
+from talkedit.texture.lips import CLEAR, beside_lips
 from talkedit.texture.uv_map import UvTemplate
+from talkedit.track import topology as topo
 from talkedit.train.linear import edit_mask, train_classifier
 
 
@@ -195,6 +198,19 @@ def test_edit_mask_spares_eyeballs_mouth_and_outline() -> None:
 def skin(seed: int = 0) -> np.ndarray:
     noise = np.random.default_rng(seed).normal(size=(256, 256)).astype(np.float32)
     return np.clip(140 + 250 * cv2.GaussianBlur(noise, (0, 0), 3), 40, 250)
+
+
+def test_lips_are_spared_and_the_rest_of_the_face_is_not() -> None:
+    landmarks = model().at_landmarks(model().mean)
+    share = beside_lips(model(), template(), surface_distances(landmarks))
+    at = np.round(model().uv[model().landmark_vertices] * template().size - 0.5).astype(int)
+    lips = np.r_[topo.OUTER_LIPS, topo.INNER_LIPS]
+    assert share[at[lips, 1], at[lips, 0]].max() < 0.1
+    eye = np.linalg.norm(landmarks[33] - landmarks[263])
+    far = np.linalg.norm(landmarks[:, None] - landmarks[lips], axis=2).min(1) > 1.5 * CLEAR * eye
+    x, y = at[far].T
+    known = template().inside[y, x]
+    assert known.sum() > 150 and share[y, x][known].min() > 0.99
 
 
 def test_detail_ignores_what_is_masked_out() -> None:

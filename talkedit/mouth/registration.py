@@ -20,6 +20,7 @@ from talkedit.mouth.rows import Row
 _REACH = (0.03, 0.05)  # how far rows are looked for beside the guess, sideways and up and down, in eye distances
 # How far they usually are from it, and from where the pose puts them, and the correlation that so much is worth.
 _ASTRAY, _HELD = (0.015, 0.025), (0.05, 0.03)
+_FARTHEST = 0.04  # the pose is never further off: a row that seems to be lies over the other one, in eye distances
 _FINE = 0.02  # what is coarser is light and shadow, in eye distances
 _EDGE = 0.015  # the dark that is compared beyond the edge of a row, in eye distances
 _DARK = 0.3  # brightness there, over that of the teeth
@@ -75,6 +76,9 @@ def find(
     held = found
     for place, usual, worth in zip((guess, np.zeros(2)), _ASTRAY, _HELD, strict=True):
         held = held - worth * ((y - place[1]) ** 2 + (x - place[0]) ** 2) / (usual * eye) ** 2
+    held = np.where(np.maximum(np.abs(x), np.abs(y)) > _FARTHEST * eye, -np.inf, held)
+    if not np.isfinite(held).any():
+        return guess, 0.0
     i, j = np.unravel_index(held.argmax(), held.shape)
     at = np.array([x[j] - _between(held[i], j), y[i, 0] - _between(held[:, j], i)])
     low, high = _SURE
@@ -87,7 +91,7 @@ def _correlate(picture: np.ndarray, part: np.ndarray) -> np.ndarray:
 
 def _between(values: np.ndarray, at: int) -> float:
     """Offset of the top of the parabola through a maximum and its neighbours, -0.5..0.5."""
-    if not 0 < at < len(values) - 1:
+    if not 0 < at < len(values) - 1 or not np.isfinite(values[at - 1 : at + 2]).all():
         return 0.0
     before, top, after = values[at - 1 : at + 2]
     return float(np.clip((before - after) / min(2 * (before - 2 * top + after), -1e-9), -0.5, 0.5))
