@@ -1,7 +1,7 @@
 """Lips keep their own shading.
 
-What textures of emotions show there is how far actors open their mouths, not a fold of skin; on other mouths it is a pale
-or dark patch, from which trackers misread the gap between the lips.
+What textures of emotions show there is how far actors open their mouths, not a fold of skin; on other mouths it is a
+pale or dark patch, from which trackers misread the gap between the lips.
 """
 
 from __future__ import annotations
