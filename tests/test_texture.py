@@ -25,7 +25,7 @@ from talkedit.texture.editor import (
     contrast_gain,
     detail_of,
 )
-from talkedit.texture.lips import CLEAR, beside_lips
+from talkedit.texture.lips import UNDER, beside_lips
 from talkedit.texture.uv_map import UvTemplate
 from talkedit.track import topology as topo
 from talkedit.train.linear import edit_mask, train_classifier
@@ -207,7 +207,7 @@ def test_lips_are_spared_and_the_rest_of_the_face_is_not() -> None:
     lips = np.r_[topo.OUTER_LIPS, topo.INNER_LIPS]
     assert share[at[lips, 1], at[lips, 0]].max() < 0.1
     eye = np.linalg.norm(landmarks[33] - landmarks[263])
-    far = np.linalg.norm(landmarks[:, None] - landmarks[lips], axis=2).min(1) > 1.5 * CLEAR * eye
+    far = np.linalg.norm(landmarks[:, None] - landmarks[lips], axis=2).min(1) > 1.05 * UNDER * eye
     x, y = at[far].T
     known = template().inside[y, x]
     assert known.sum() > 150 and share[y, x][known].min() > 0.99
