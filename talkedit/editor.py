@@ -49,7 +49,6 @@ from talkedit.texture.forehead import Skin
 from talkedit.texture.furrows import Furrows
 from talkedit.texture.gan import Look, SpeakerTexture, load_texture_gan
 from talkedit.texture.glasses import glasses_score
-from talkedit.texture.lips import beside_lips
 from talkedit.texture.refine import MeanTexture
 from talkedit.texture.uv_map import LUMINANCE, UvTemplate
 from talkedit.track import make_tracker
@@ -236,7 +235,6 @@ class ClipEditor:
         self._eyeballs, self._unfold = Eyeballs(self.model), Unfold(self.model)
         self._silhouette = Silhouette(self.model)
         self._template = UvTemplate(self.model)
-        self._beside_lips = beside_lips(self.model, self._template, self._openings.distances)
         self._furrows = Furrows(self.model) if options.furrows and self._texture is not None else None
         self._store = TrackStore()
         self._speakers: dict[int, Speaker] = {}
@@ -487,7 +485,6 @@ class ClipEditor:
                 ratio = self.editors.texture.log_ratio(code, speaker.people)
             else:
                 ratio = speaker.texture.log_ratio(code)
-            ratio = ratio * self._beside_lips
             if self._furrows is not None:
                 lines = self._furrows.log_ratio(controls, speaker.skin)
                 ratio = cv2.resize(ratio, lines.shape, interpolation=cv2.INTER_LINEAR) + lines

@@ -193,7 +193,7 @@ def mirror_texture(model: FaceModel, template: UvTemplate, mirror: np.ndarray) -
 
 
 def edit_mask(model: FaceModel, template: UvTemplate) -> np.ndarray:
-    """(T, T) where a texture may change: not near the outline, little on lid edges and lips."""
+    """(T, T) where a texture may change: not near the outline, the lips and the chin, little on lid edges."""
     landmarks = model.mean[model.landmark_vertices]
     face = model.mean
 
@@ -212,7 +212,10 @@ def edit_mask(model: FaceModel, template: UvTemplate) -> np.ndarray:
     weight = weight * np.maximum(0.55 + 0.45 * near(brows, 0.02, 0.09), between)
     # The nose tip's highlight follows the head's turn, not the emotion.
     weight = weight * (0.25 + 0.75 * near(np.array([1, 4, 19, 94, 2]), 0.05, 0.13))
-    weight = weight * (0.3 + 0.7 * near(lids, 0.01, 0.05)) * (0.35 + 0.65 * near(lips, 0.01, 0.06))
+    weight = weight * (0.3 + 0.7 * near(lids, 0.01, 0.05))
+    # Around the lips and under them textures show how far actors open their mouths, not folds of skin; on other mouths
+    # that is a pale patch around the lips and a dark one on the chin, from which trackers misread the lips' gap.
+    weight = weight * near(lips, 0, 0.1) * near(np.array([17, 84, 314, 181, 405]), 0, 0.35)
     weights = np.stack([weight, weight], 1).astype(np.float32)
     mask = template.source_map(weights)[..., 0] * template.inside
     return cv2.GaussianBlur(mask, (0, 0), 1.0)
