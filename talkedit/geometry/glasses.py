@@ -8,7 +8,7 @@ from talkedit.geometry.openings import smoothstep
 from talkedit.track import topology as topo
 
 # Heights over the eyes' line, over the outer-eye distance: full hold between the inner two, none beyond the outer.
-ABOVE = (0.16, 0.30)
+ABOVE = (0.19, 0.33)
 BELOW = (0.36, 0.54)
 # The same below the bridge, where only the pads touch the nose, and how far from the mid-line that reaches.
 BELOW_BRIDGE = (0.08, 0.22)
