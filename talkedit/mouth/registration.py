@@ -77,8 +77,6 @@ def find(
     for place, usual, worth in zip((guess, np.zeros(2)), _ASTRAY, _HELD, strict=True):
         held = held - worth * ((y - place[1]) ** 2 + (x - place[0]) ** 2) / (usual * eye) ** 2
     held = np.where(np.maximum(np.abs(x), np.abs(y)) > _FARTHEST * eye, -np.inf, held)
-    if not np.isfinite(held).any():
-        return guess, 0.0
     i, j = np.unravel_index(held.argmax(), held.shape)
     at = np.array([x[j] - _between(held[i], j), y[i, 0] - _between(held[:, j], i)])
     low, high = _SURE
