@@ -43,7 +43,7 @@ def main() -> None:
                     kept.append((frame, _beyond(landmarks, frame.rgb.shape)))
         clip.solve()
         held, silhouette = _changed(clip, kept, args.emotions), clip._silhouette
-        clip._silhouette = lambda pose, change, yaw: change
+        clip._silhouette = lambda pose, mesh, change, yaw: change
         free = _changed(clip, kept, args.emotions)
         clip._silhouette = silhouette
         print(f"{path.stem} | {len(kept)} | {100 * held:.2f} % | {100 * free:.2f} %", flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -33,8 +34,8 @@ from talkedit.geometry.silhouette import Silhouette
 from talkedit.geometry.transfer import shape_in_frame, transfer
 from talkedit.mouth.completion import Completion, load_completion
 from talkedit.mouth.grid import Rows, jaws
-from talkedit.mouth.inside import Inside, look_inside
-from talkedit.mouth.interior import fill_mouth
+from talkedit.mouth.inside import look_inside
+from talkedit.mouth.interior import Insides, fill_mixed
 from talkedit.mouth.invention import OPENED, invent
 from talkedit.mouth.memory import MouthMemory
 from talkedit.mouth.registration import Registration
@@ -62,6 +63,8 @@ from talkedit.types import Frame, Track
 
 # The edit fades out between these head turns (degrees): beyond, the mesh hides half of what it must move.
 YAW_FADE = (46.0, 58.0)
+# Remembered teeth fade out between these: the tracker's depth is flat, and they would lie beside the real ones.
+TEETH_FADE = (22.0, 30.0)
 # Every so many frames one is unwrapped for the person classifier.
 LOOK_EVERY = 12
 # Of the frames looked at closely, every so many are encoded for the texture GAN: a network's pass each.
@@ -180,13 +183,13 @@ class Plan:
     Attributes:
         known: what does not depend on the emotion (see `ClipEditor._frame`).
         target: (V, 3) edited mesh, pixels; None where the shape stays.
-        inside: of the mouth, where it is painted.
+        inside: of the mouth, where it is painted, in one or two views with their shares.
         ratio: (T, T) float32 change of log luminance; None where the texture stays.
     """
 
     known: dict
     target: np.ndarray | None
-    inside: Inside | None
+    inside: Insides | None
     ratio: np.ndarray | None
 
 
@@ -467,7 +470,7 @@ class ClipEditor:
         if plan.inside is not None:
             with self.clock("mouth"):
                 moved = jaws((target - mesh)[model.landmark_vertices, :2])
-                fill_mouth(picture, frame.rgb, warp, plan.inside, target[self._loop, :2], moved)
+                fill_mixed(picture, frame.rgb, warp, plan.inside, target[self._loop, :2], moved)
         with self.clock("composite"):
             if geometry:
                 keep_softness(picture, warp, speaker.blur)
@@ -491,16 +494,25 @@ class ClipEditor:
             speaker.shading = controls.copy(), ratio * np.float32(speaker.texture_gain)
         return speaker.shading[1]
 
-    def _inside(self, frame: Frame, known: dict) -> Inside:
-        """What the frame shows between the lips, and what its speaker has behind them."""
+    def _inside(self, frame: Frame, known: dict) -> Insides:
+        """What the frame shows between the lips, and what its speaker has behind them.
+
+        In a turned head nobody knows where remembered teeth are; what the frame shows must do.
+        """
         speaker = known["speaker"]
-        behind, guess = (None, None), None
-        if speaker.teeth is not None:
-            where = known["pose"], known["points"]
-            behind, guess = speaker.teeth.placed(*where), speaker.teeth.guessed(*where)
+        turned = float(smoothstep(abs(known["yaw"]), *TEETH_FADE))
         speaker.registration.follow(frame.index)
-        loop = known["mesh"][self._loop, :2]
-        return look_inside(frame.rgb, loop, known["eye"], speaker.blur, behind, speaker.registration, guess)
+        look = partial(look_inside, frame.rgb, known["mesh"][self._loop, :2], known["eye"], speaker.blur)
+        views = []
+        if turned < 1:
+            behind, guess = (None, None), None
+            if speaker.teeth is not None:
+                where = known["pose"], known["points"]
+                behind, guess = speaker.teeth.placed(*where), speaker.teeth.guessed(*where)
+            views.append((look(behind, speaker.registration, guess), 1 - turned))
+        if turned > 0:
+            views.append((look((None, None), Registration()), turned))
+        return views
 
     def meshes(self, frame: Frame, timeline: Timeline) -> tuple[np.ndarray, np.ndarray] | None:
         """(V, 3) tracked and edited mesh in pixels of the frame; None where nothing is edited."""
@@ -588,7 +600,7 @@ class ClipEditor:
     def _target(self, known: dict, controls: np.ndarray) -> np.ndarray:
         """(V, 3) edited mesh in the picture: the tracked mesh, and how the edit displaces it."""
         moved = known["pose"].direction_to_picture(self._displacement(known, controls))
-        change = self._silhouette(known["pose"], self.model.displacement @ moved, known["yaw"])
+        change = self._silhouette(known["pose"], known["mesh"], self.model.displacement @ moved, known["yaw"])
         if known["hidden"] is not None:
             change *= self._together(known["hidden"].free(known["mesh"]))
         target = known["mesh"] + change

@@ -21,7 +21,7 @@ from talkedit.mouth.completion import Completion, complete, load_completion, sav
 from talkedit.mouth.dentition import ARCH, CROWNS, EDGE, TURN, upper_row
 from talkedit.mouth.grid import Grid
 from talkedit.mouth.inside import CAVITY_SHARE, look_inside
-from talkedit.mouth.interior import WIDER, _close, _widened, fill_mouth
+from talkedit.mouth.interior import WIDER, _close, _widened, fill_mixed, fill_mouth
 from talkedit.mouth.invention import OPENED, invent
 from talkedit.mouth.lips import beside_lips, between_lips
 from talkedit.mouth.memory import BACK, KEPT, SPACING, MouthMemory, _arch
@@ -688,3 +688,16 @@ def test_a_mouth_never_seen_open_is_darkest_above_and_shows_a_tongue_below(monke
     assert hole.sum() > 6 and lit[hole].argmin() < hole.sum() / 2
     gain = lit[hole] / dark[hole]
     assert gain[0] == pytest.approx(1, abs=0.02) and gain.max() > 1.15
+
+
+def test_two_views_of_a_mouth_are_mixed_by_their_shares() -> None:
+    frame, inside, (_, target), warp = opened(-3.0, 4.0)
+    loop, jaws = target[model().mouth_loop, :2], np.zeros((2, 2))
+    bright = replace(inside, cavity=np.float32([90, 60, 50]), rows=(None, None))
+    base, pictures = sample(frame, warp), []
+    for views in ([(inside, 1.0)], [(bright, 1.0)], [(inside, 0.25), (bright, 0.75)]):
+        pictures.append(base.copy())
+        fill_mixed(pictures[-1], frame, warp, views, loop, jaws)
+    one, other, both = (p.astype(float) for p in pictures)
+    assert np.abs(one - other).max() > 20
+    np.testing.assert_allclose(both, 0.25 * one + 0.75 * other, atol=0.51)

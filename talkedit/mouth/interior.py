@@ -7,6 +7,8 @@ of the lips, which come along with them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numba
 import numpy as np
@@ -46,6 +48,22 @@ _WEIGHTS = (_WEIGHTS / _WEIGHTS.sum())[:, None]
 
 # How much lighter than the dark the tongue is at the lower lip.
 TONGUE = 1.6
+
+
+Insides = Sequence[tuple[Inside, float]]
+"""What lies between the lips, in views whose shares add up to 1."""
+
+
+def fill_mixed(
+    picture: np.ndarray, frame: np.ndarray, warp: Warp, insides: Insides, target: np.ndarray, jaws: np.ndarray
+) -> None:
+    """Paints the mouth's inside as :func:`fill_mouth` does, as the mean of one or two views of it."""
+    (first, share), *others = insides
+    beside = [(picture.copy(), inside, part) for inside, part in others]
+    fill_mouth(picture, frame, warp, first, target, jaws)
+    for other, inside, part in beside:
+        fill_mouth(other, frame, warp, inside, target, jaws)
+        cv2.addWeighted(picture, share, other, part, 0, picture)
 
 
 def fill_mouth(
