@@ -23,7 +23,7 @@ Progress = Callable[[str, int, "int | None"], None]
 
 # Developer commands; those whose module is absent are not offered.
 _TRAIN = ("talkedit.train", ("face_model", "linear", "picture_reader", "geometry", "reconstruction", "teeth",
-                             "texture", "tgan", "encoder", "classifier", "directions"))  # fmt: skip
+                             "texture", "tgan", "encoder", "classifier", "directions", "occluders"))  # fmt: skip
 _TOOLS = {  # name: (module with a main(arguments), help)
     "prepare": ("talkedit.data.prepare", "prepare training data (for developers)"),
     "evaluate": ("talkedit.metrics.evaluate", "measure edited clips against their sources"),

@@ -53,6 +53,7 @@ from talkedit.texture.glasses import glasses_score
 from talkedit.texture.refine import MeanTexture
 from talkedit.texture.uv_map import LUMINANCE, UvTemplate
 from talkedit.track import make_tracker
+from talkedit.track.cover_network import load_cover
 from talkedit.track.hands import HandWatch
 from talkedit.track.lip_line import above_line, seated, settled
 from talkedit.track.measures import eye_distance, yaw_degrees
@@ -226,7 +227,9 @@ class ClipEditor:
         self._device = choose_device(options.device)
         self._expressions = self.model.at_landmarks(self.model.exp_basis)
         self._tracker = make_tracker(options.tracker, face=options.face, device=self._device)
-        self._hands, self._occluders, self._together = HandWatch(), OccluderWatch(self.model), Together(self.model)
+        self._hands, self._together = HandWatch(), Together(self.model)
+        cover = load_cover(resources.find("checkpoints", "occluders.safetensors"))
+        self._occluders = OccluderWatch(self.model, cover)
         self._fitter = Fitter(self.model)
         network = options.reconstruction == "network"
         self._read = load_reconstructor(options.face_model, self._device) if network else None

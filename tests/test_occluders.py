@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from talkedit.composite.occlusion import Hidden, Together
 from talkedit.demo.occluders import KINDS, Occluder
@@ -12,7 +15,7 @@ from talkedit.editor import Speaker
 from talkedit.facemodel.load import load_face_model
 from talkedit.facemodel.model import FaceModel
 from talkedit.reconstruct.fit import Fitter
-from talkedit.track.occluders import LOST, OccluderWatch, _lasting
+from talkedit.track.occluders import FACING, LOST, OccluderWatch, _without_gaps
 from talkedit.track.skin import ShotSkin
 from talkedit.track.texels import SIZE, Texels
 from talkedit.track.topology import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
@@ -60,8 +63,20 @@ def clip(model: FaceModel) -> list[tuple[np.ndarray, np.ndarray]]:
     return out
 
 
-def watch_of(model: FaceModel, frames: list[tuple[np.ndarray, np.ndarray]]) -> tuple[OccluderWatch, set[int]]:
-    watch = OccluderWatch(model)
+def blind(x: torch.Tensor) -> torch.Tensor:
+    """A network that sees nothing."""
+    return torch.full_like(x, -9.0)
+
+
+def dark(x: torch.Tensor) -> torch.Tensor:
+    """A network that takes what is dark for a thing, on foreheads only."""
+    forehead = torch.zeros(SIZE, SIZE)
+    forehead[2:18, 20:44] = 1
+    return 9 * torch.where((x < -1.5) & (forehead > 0), 1.0, -1.0)
+
+
+def watch_of(model: FaceModel, frames: list, network: Callable = blind) -> tuple[OccluderWatch, set[int]]:
+    watch = OccluderWatch(model, network)
     for i, (picture, points) in enumerate(frames):
         watch.see(i, picture, points)
     return watch, watch.solve(lambda i: frames[i][1])
@@ -155,14 +170,51 @@ def test_what_comes_and_goes_is_found(model: FaceModel, texels: Texels, kind: st
 def test_a_thing_lost_for_moments_is_there_all_the_while() -> None:
     one, other = np.eye(2, dtype=bool), ~np.eye(2, dtype=bool)
     frames = np.arange(60)
-    masks = _lasting({5: one, 6: one, 5 + LOST: other, 40: one}, frames)
+    masks = _without_gaps({5: one, 6: one, 5 + LOST: other, 40: one}, frames)
     assert sorted(masks) == [*range(5, 6 + LOST), 40]
     np.testing.assert_array_equal(masks[8], one)
     np.testing.assert_array_equal(masks[4 + LOST], other)
 
 
-def test_a_short_shot_shows_nothing(model: FaceModel) -> None:
+def test_a_short_shot_is_no_measure_of_a_face(model: FaceModel) -> None:
     assert watch_of(model, clip(model)[:5])[1] == set()
+
+
+def with_ball(frames: list, radius: int, first: int = 0, last: int = FRAMES) -> list:
+    """A dark ball before the forehead, which goes along with it."""
+    out = []
+    for i, (picture, points) in enumerate(frames):
+        drawn = picture.copy()
+        if first <= i < last:
+            cv2.circle(drawn, [int(v) for v in np.round(points[151, :2])], radius, (9, 9, 9), -1)
+        out.append((drawn, points))
+    return out
+
+
+def test_what_never_leaves_is_found_by_the_network(model: FaceModel, texels: Texels) -> None:
+    frames = clip(model)
+    assert not watch_of(model, with_ball(frames, 9))[1]
+    watch, hidden = watch_of(model, with_ball(frames, 9), dark)
+    assert hidden == set(range(1, FRAMES + 1))
+    white = [(np.full((SIDE, SIDE, 3), 255, np.uint8), points) for _, points in frames]
+    for i, (picture, points) in enumerate(with_ball(white, 9)):
+        true = (texels.sample(picture, points)[:, 0] < 128) & (texels.facing(points) > FACING)
+        one = watch.at(i)[texels.inside]
+        assert (one & true).sum() / (one | true).sum() > 0.7, i
+
+
+@pytest.mark.parametrize(("radius", "first", "last"), [(2, 0, FRAMES), (9, 18, 20)])
+def test_specks_and_moments_are_no_things(model: FaceModel, radius: int, first: int, last: int) -> None:
+    assert not watch_of(model, with_ball(clip(model), radius, first, last), dark)[1]
+
+
+def test_a_single_picture_needs_the_network(model: FaceModel) -> None:
+    one = with_ball(clip(model)[:1], 9)
+    assert watch_of(model, one, dark)[1] == {1} and not watch_of(model, one)[1]
+
+
+def test_a_shot_without_a_usable_frame_ends_quietly(model: FaceModel) -> None:
+    assert watch_of(model, [], dark)[1] == set()
 
 
 # -- in front of the edit ------------------------------------------------------------------------------------------

@@ -2,13 +2,14 @@
 
 Of every frame the face is kept as a small texture. When a shot is over, every fourth frame is compared with what the
 face looks like in the rest of the shot; where a large patch of a frame fits no light on that face, the frames before
-and after are gone through one by one until the patch has left.
+and after are gone through one by one until the patch has left. What never leaves, and what hides a single picture's
+face, is seen by a network (`talkedit.track.cover_network`), which looks at the same frames.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import cv2
@@ -16,11 +17,13 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt
 
 from talkedit.facemodel.model import FaceModel
+from talkedit.texture.uv_map import LUMINANCE
+from talkedit.track.cover_network import CoverNetwork, cover
 from talkedit.track.skin import ShotSkin
 from talkedit.track.texels import SIZE, Texels
 from talkedit.track.topology import INNER_LIPS, LEFT_BROW, LEFT_EYE, RIGHT_BROW, RIGHT_EYE
 
-# Frames between two looks, and at least so many looks at a short shot; shots of fewer frames show nothing.
+# Frames between two looks, and at least so many looks at a short shot; shots of fewer frames are no measure of a face.
 EVERY, LOOKS, FEWEST = 4, 12, 8
 # Frames of a shot its reference is made of.
 SAMPLES = 24
@@ -35,10 +38,18 @@ _NOSTRILS = np.array([2, 97, 99, 60, 75, 326, 328, 290, 305, 20, 250])
 HIGH, SURE, LIKELY = 2.8, 60.0, 15.0
 # It reaches as far as ``LOW`` spreads.
 LOW = 2.2
+# The network is sure of a thing where at least so many texels in one piece are; beside one found in the frame before or
+# after so many will do. Only those below the eyes count, or a fringe would stop the brows under it. A thing reaches as
+# far as the network thinks it more likely than not.
+CERTAIN, LARGE, SMALL, LOOKS_LIKE = 0.85, 24, 8, 0.5
+# Frames that it sees at once.
+AT_ONCE = 64
 # What covers more of the face than this is no thing but a light that the model of it does not know.
 LARGEST = 0.65
 # Frames a thing is there at least, and for which it may be lost in between: it must not hold and free a mouth in turn.
 SHORTEST, LOST = 4, 10
+# Finds a mask in the frame with a number, given that of the frame before or after.
+_Look = Callable[[int, "np.ndarray | None"], "np.ndarray | None"]
 
 
 class OccluderWatch:
@@ -46,10 +57,11 @@ class OccluderWatch:
 
     Args:
         model: the face model.
+        network: sees things in a single frame.
     """
 
-    def __init__(self, model: FaceModel) -> None:
-        self._texels = Texels(model)
+    def __init__(self, model: FaceModel, network: CoverNetwork) -> None:
+        self._texels, self._network = Texels(model), network
         self._file = tempfile.TemporaryFile(prefix="talkedit-")  # noqa: SIM115 (lives as long as the watch)
         self._bytes = 3 * len(self._texels)
         self._seen: list[int] = []
@@ -66,6 +78,7 @@ class OccluderWatch:
         side = 2 * round(AROUND) + 1
         quiet = cv2.dilate(quiet, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
         self._telling = (quiet == 0) & (inside > 0)
+        self._below_eyes = np.arange(SIZE)[:, None] > uv[np.r_[LEFT_EYE, RIGHT_EYE], 1].max() + np.zeros((1, SIZE))
 
     def see(self, index: int, rgb: np.ndarray, landmarks: np.ndarray) -> None:
         """Keeps the face of the next frame.
@@ -88,23 +101,28 @@ class OccluderWatch:
         Returns:
             Which of these frames show something before the face, counted from 1.
         """
-        frames, self._seen = np.array(self._seen), []
-        if len(frames) < FEWEST:
+        frames, self._seen = np.array(self._seen, int), []
+        if not len(frames):
             return set()
-        self._landmarks = landmarks
         looks = frames[:: max(1, min(EVERY, len(frames) // LOOKS))]
-        some = looks[np.unique(np.linspace(0, len(looks) - 1, min(SAMPLES, len(looks))).astype(int))]
-        self._facing = {i: self._texels.facing(landmarks(int(i))) for i in some}
-        seen = np.stack([self._facing[i] > FACING for i in some])
-        skin = self._telling[self._texels.inside]
-        self._skin = ShotSkin(self._texels.inside, skin, np.stack([self._kept(i) for i in some]), seen)
-        found: dict[int, np.ndarray] = {}
-        for i in looks:
-            if i not in found and (mask := self._look(i, None)) is not None:
-                found[i] = mask
-                self._follow(i, frames, found)
-        found = {i: m for i, m in found.items() if sum(abs(k - i) <= SHORTEST for k in found) >= SHORTEST}
-        self._found |= {int(i): np.packbits(mask) for i, mask in _lasting(found, frames).items()}
+        self._landmarks = landmarks
+        self._facing, self._chances = {}, {}
+        for part in np.split(looks, range(AT_ONCE, len(looks), AT_ONCE)):
+            for i, chance in zip(part, self._cover(part), strict=True):  # most are bare, and need not be kept
+                self._chances[i] = chance if (chance > LOOKS_LIKE).sum() >= SMALL else None
+        ways = [self._seen_by_network]
+        if len(frames) >= FEWEST:
+            some = looks[np.unique(np.linspace(0, len(looks) - 1, min(SAMPLES, len(looks))).astype(int))]
+            self._facing = {i: self._texels.facing(landmarks(int(i))) for i in some}
+            seen = np.stack([self._facing[i] > FACING for i in some])
+            skin = self._telling[self._texels.inside]
+            self._skin = ShotSkin(self._texels.inside, skin, np.stack([self._kept(i) for i in some]), seen)
+            ways.append(self._unlike_the_shot)
+        hidden: dict[int, np.ndarray] = {}
+        for look in ways:
+            for i, mask in self._lasting(look, looks, frames).items():
+                hidden[i] = hidden.get(i, False) | mask
+        self._found |= {int(i): np.packbits(mask) for i, mask in hidden.items()}
         return {k for k, i in enumerate(frames, 1) if i in self._found}
 
     def at(self, index: int) -> np.ndarray | None:
@@ -112,13 +130,24 @@ class OccluderWatch:
         bits = self._found.get(index)
         return None if bits is None else np.unpackbits(bits).reshape(SIZE, SIZE).astype(bool)
 
-    def _follow(self, start: int, frames: np.ndarray, found: dict[int, np.ndarray]) -> None:
+    def _lasting(self, look: _Look, looks: np.ndarray, frames: np.ndarray) -> dict[int, np.ndarray]:
+        """Masks by frame, found one way; what is there for a moment only does not count."""
+        found: dict[int, np.ndarray] = {}
+        for i in looks:
+            if i not in found and (mask := look(i, None)) is not None:
+                found[i] = mask
+                self._follow(look, i, frames, found)
+        shortest = min(SHORTEST, len(frames))
+        found = {i: m for i, m in found.items() if sum(abs(k - i) <= SHORTEST for k in found) >= shortest}
+        return _without_gaps(found, frames)
+
+    def _follow(self, look: _Look, start: int, frames: np.ndarray, found: dict[int, np.ndarray]) -> None:
         """Goes on from a frame that shows a thing, both ways, to where it is gone."""
         at = int(np.searchsorted(frames, start))
         for way in (frames[at + 1 :], frames[:at][::-1]):
             near = found[start]
             for i in way:
-                if i in found or (mask := self._look(i, near)) is None:
+                if i in found or (mask := look(i, near)) is None:
                     break
                 found[i] = near = mask
 
@@ -127,27 +156,57 @@ class OccluderWatch:
         self._file.seek(int(index) * self._bytes)
         return np.frombuffer(self._file.read(self._bytes), np.uint8).reshape(-1, 3)
 
-    def _look(self, index: int, near: np.ndarray | None) -> np.ndarray | None:
-        """(SIZE, SIZE) bool mask of a frame, None if nothing hides it.
+    def _cover(self, indices: Sequence[int]) -> np.ndarray:
+        """(B, N) 0..1, how surely the network sees something before the face in frames."""
+        return cover(self._network, np.stack([self._kept(i) @ LUMINANCE for i in indices]), self._texels.inside)
+
+    def _faces(self, index: int) -> np.ndarray:
+        """(N,) cosine between normals and view in a frame."""
+        facing = self._facing.get(index)
+        return self._texels.facing(self._landmarks(int(index))) if facing is None else facing
+
+    def _firm(self, facing: np.ndarray) -> np.ndarray:
+        """(SIZE, SIZE) bool: what is seen well, and not beside a silhouette."""
+        return self._within(facing > UPRIGHT, MARGIN)
+
+    def _within(self, seen: np.ndarray, margin: int) -> np.ndarray:
+        """(SIZE, SIZE) bool: (N,) bool without a margin of texels at its rim."""
+        solid = (self._texels.picture(seen.astype(np.uint8)) | self._holes).astype(np.uint8)
+        side = 2 * margin + 1
+        return cv2.erode(solid, np.ones((side, side), np.uint8), borderValue=0).astype(bool)
+
+    def _seen_by_network(self, index: int, near: np.ndarray | None) -> np.ndarray | None:
+        """(SIZE, SIZE) bool mask of a frame, None if the network sees nothing there; arguments as below."""
+        chance = self._chances[index] if index in self._chances else self._cover([index])[0]
+        if chance is None:
+            return None
+        chance, facing = self._texels.picture(chance), self._faces(index)
+        firm = self._firm(facing)
+        core = (chance > CERTAIN) & firm
+        if near is not None:
+            core |= (chance > LOOKS_LIKE) & firm & near
+        count, labels = cv2.connectedComponents(core.astype(np.uint8), connectivity=4)
+        sizes = np.bincount(labels.ravel(), self._below_eyes.ravel(), count)
+        sizes[0] = 0
+        large = (sizes >= (LARGE if near is None else SMALL))[labels]
+        visible = self._texels.picture(facing > FACING)
+        return self._mask(large, (chance > LOOKS_LIKE) & visible, visible, self._within(facing > FACING, 1))
+
+    def _unlike_the_shot(self, index: int, near: np.ndarray | None) -> np.ndarray | None:
+        """(SIZE, SIZE) bool mask of a frame, None if all of it looks as in the rest of the shot.
 
         Args:
             index: of the frame.
             near: the mask of the frame before or after.
         """
-        facing = self._facing.get(index)
-        if facing is None:
-            facing = self._texels.facing(self._landmarks(int(index)))
+        facing = self._faces(index)
         seen = facing > FACING
         distance = self._texels.picture(self._skin.distance(self._kept(index), seen))
-        upright = (self._texels.picture((facing > UPRIGHT).astype(np.uint8)) | self._holes).astype(np.uint8)
-        side = 2 * MARGIN + 1
-        firm = cv2.erode(upright, np.ones((side, side), np.uint8), borderValue=0).astype(bool)
+        firm = self._firm(facing)
         telling = firm & self._telling
         high = cv2.morphologyEx(
             ((distance > HIGH) & telling).astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8)
         )
-        if not high.any():
-            return None
         count, labels = cv2.connectedComponents(high, connectivity=4)
         sums = np.bincount(labels.ravel(), (distance - HIGH).ravel(), count)
         sums[0] = 0
@@ -155,16 +214,19 @@ class OccluderWatch:
         if near is not None:
             touched = np.bincount(labels.ravel(), cv2.dilate(near.astype(np.uint8), np.ones((7, 7))).ravel(), count) > 0
             sure |= touched & (sums >= LIKELY)
-        if not sure.any():
-            return None
         visible = self._texels.picture(seen)
-        mask = _grown(sure[labels], (distance > LOW) & visible)
-        if mask.sum() > LARGEST * visible.sum():
+        return self._mask(sure[labels], (distance > LOW) & visible, visible, firm)
+
+    @staticmethod
+    def _mask(seeds: np.ndarray, allowed: np.ndarray, visible: np.ndarray, firm: np.ndarray) -> np.ndarray | None:
+        """(SIZE, SIZE) bool: the patches that hold seeds, and how they go on; None if there are none, or too much."""
+        if not seeds.any():
             return None
-        return _continued(mask, firm)
+        mask = _grown(seeds, allowed)
+        return None if mask.sum() > LARGEST * visible.sum() else _continued(mask, firm)
 
 
-def _lasting(found: dict[int, np.ndarray], frames: np.ndarray) -> dict[int, np.ndarray]:
+def _without_gaps(found: dict[int, np.ndarray], frames: np.ndarray) -> dict[int, np.ndarray]:
     """Masks by frame, short gaps between two of them filled with the nearer one."""
     out, shown = dict(found), sorted(found)
     for before, after in pairwise(shown):
