@@ -6,6 +6,7 @@ Of every clip the first frames are taken as they are, and with each kind of thin
 (a microphone: all the time). One line a clip and kind: frames that show it and those of them it was found on, the
 overlap (intersection over union) of found and true texels on those frames, frames without it on which something was
 found all the same, and the share of its pixels that edits change by at most three levels, with and without the mask.
+With ``--still`` the first frame of each clip stands alone; one line a kind of thing for all of them.
 """
 
 from __future__ import annotations
@@ -44,7 +45,13 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--emotions", default="happy,surprised,angry")
     parser.add_argument("--bare", action="store_true", help="whole clips as they are: frames on which a thing is found")
+    parser.add_argument("--still", action="store_true", help="single pictures: the first frame of each clip")
     args = parser.parse_args()
+    if args.still:
+        print("thing | pictures | found | overlap")
+        for kind in args.kinds:
+            print(kind, "|", _found_on_stills(args.clips, kind, args.seeds), flush=True)
+        return
     if args.bare:
         for path in args.clips:
             print(path.stem, "|", _found_on_bare(path), flush=True)
@@ -69,6 +76,35 @@ def _found_on_bare(path: Path) -> str:
     return f"{sum(clip._occluders.at(i) is not None for i in range(count))} of {count}"
 
 
+def _found_on_stills(paths: list[Path], kind: str, seeds: list[int]) -> str:
+    texels, overlaps, count = Texels(load_face_model("open")), [], 0
+    for path in paths:
+        frame = next(iter(read_frames(path)))
+        face = bounding_box(next(_tracked([frame]))[1])
+        for seed in seeds:
+            picture, cover = Occluder(kind, face, -20, 40, seed).draw(frame.rgb, 0)
+            clip, landmarks = next(_tracked([Frame(0, picture)]))
+            if landmarks is None:
+                continue
+            clip.solve()
+            hidden, seen = _hidden(cover, landmarks, texels)
+            if (hidden & seen).sum() >= THERE:
+                count += 1
+                mask = clip._occluders.at(0)
+                overlaps += [] if mask is None else [_overlap(mask[texels.inside], hidden, seen)]
+    return f"{count} | {len(overlaps)} | {np.mean(overlaps):.2f}"
+
+
+def _hidden(cover: np.ndarray, landmarks: np.ndarray, texels: Texels) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) bool which texels a thing hides, and which face the viewer."""
+    hides = texels.sample(np.repeat((255 * cover).astype(np.uint8)[..., None], 3, 2), landmarks)[:, 0]
+    return hides > 127, texels.facing(landmarks) > FACING
+
+
+def _overlap(one: np.ndarray, other: np.ndarray, seen: np.ndarray) -> float:
+    return float((one & other & seen).sum() / ((one | other) & seen).sum())
+
+
 def _tracked(frames: list[Frame]) -> Iterator[tuple[ClipEditor, np.ndarray]]:
     clip = ClipEditor(EditOptions(), StageClock())
     for frame in frames:
@@ -88,17 +124,15 @@ def _measure(frames: list[Frame], thing: Occluder, texels: Texels, emotions: lis
         landmarks = clip._store.landmarks(frame.index)
         if landmarks is None:
             continue
-        seen = texels.facing(landmarks) > FACING
-        hidden = texels.sample(np.repeat((255 * cover).astype(np.uint8)[..., None], 3, 2), landmarks)[:, 0]
+        hidden, seen = _hidden(cover, landmarks, texels)
         mask = clip._occluders.at(frame.index)
-        if cover.max() == 0 or hidden.max() == 0:
+        if not _hidden(np.ceil(cover), landmarks, texels)[0].any():  # not even by its faintest edge
             absent, false = absent + 1, false + (mask is not None)
-        if (seen & (hidden > 127)).sum() < THERE:
+        if (seen & hidden).sum() < THERE:
             continue
         there, found = there + 1, found + (mask is not None)
         if mask is not None:
-            one, other = mask[texels.inside] & seen, (hidden > 127) & seen
-            overlaps.append((one & other).sum() / (one | other).sum())
+            overlaps.append(_overlap(mask[texels.inside], hidden, seen))
         if frame.index % EDITED == 0:
             looked.append((frame, cover > 0.9))
     kept = [_kept(clip, *one, emotions) for one in looked]

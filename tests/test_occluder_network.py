@@ -152,14 +152,14 @@ def test_a_bare_speaker_is_not_held_back(speaker: list[Frame]) -> None:
     assert all(mask is None for mask in hidden(speaker))
 
 
-@pytest.mark.parametrize(("kind", "stills"), [("microphone", False), ("cup", True)])
+@pytest.mark.parametrize(("kind", "stills"), [("microphone", False), ("paper", True)])
 def test_the_shipped_network_sees_what_stands_before_a_speaker(speaker: list[Frame], kind: str, stills: bool) -> None:
-    """A microphone that stands all the while, and a cup in a single picture."""
+    """A microphone that stands all the while, and a sheet of paper in a single picture."""
     clip = ClipEditor(EditOptions(), StageClock())
     face = bounding_box(clip._tracker(speaker[0]).landmarks)
     thing = Occluder(kind, face, -20, 40, seed=3)
     frames = [replace(f, rgb=thing.draw(f.rgb, f.index)[0]) for f in speaker]
     found = hidden(frames[:1] if stills else frames)
     assert all(mask is not None and mask.sum() > 60 for mask in found)
-    # Both stand before mouth and chin, in the lower half of the face.
-    assert all(mask[:32].sum() < 0.2 * mask.sum() for mask in found)
+    # Both hide more of the lower half of the face than of the upper.
+    assert all(mask[:32].sum() < 0.5 * mask.sum() for mask in found)

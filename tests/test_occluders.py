@@ -69,10 +69,10 @@ def blind(x: torch.Tensor) -> torch.Tensor:
 
 
 def dark(x: torch.Tensor) -> torch.Tensor:
-    """A network that takes what is dark for a thing, on foreheads only."""
-    forehead = torch.zeros(SIZE, SIZE)
-    forehead[2:18, 20:44] = 1
-    return 9 * torch.where((x < -1.5) & (forehead > 0), 1.0, -1.0)
+    """A network that takes what is dark for a thing, on chins only."""
+    chin = torch.zeros(SIZE, SIZE)
+    chin[51:64, 18:46] = 1
+    return 9 * torch.where((x < -1.5) & (chin > 0), 1.0, -1.0)
 
 
 def watch_of(model: FaceModel, frames: list, network: Callable = blind) -> tuple[OccluderWatch, set[int]]:
@@ -181,12 +181,12 @@ def test_a_short_shot_is_no_measure_of_a_face(model: FaceModel) -> None:
 
 
 def with_ball(frames: list, radius: int, first: int = 0, last: int = FRAMES) -> list:
-    """A dark ball before the forehead, which goes along with it."""
+    """A dark ball before the chin, which goes along with it."""
     out = []
     for i, (picture, points) in enumerate(frames):
         drawn = picture.copy()
         if first <= i < last:
-            cv2.circle(drawn, [int(v) for v in np.round(points[151, :2])], radius, (9, 9, 9), -1)
+            cv2.circle(drawn, [int(v) for v in np.round(points[200, :2])], radius, (9, 9, 9), -1)
         out.append((drawn, points))
     return out
 

@@ -3,7 +3,7 @@
 Of every frame the face is kept as a small texture. When a shot is over, every fourth frame is compared with what the
 face looks like in the rest of the shot; where a large patch of a frame fits no light on that face, the frames before
 and after are gone through one by one until the patch has left. What never leaves, and what hides a single picture's
-face, is seen by a network (`talkedit.track.cover_network`), which looks at the same frames.
+face, is seen by a network (`talkedit.track.cover_network`), which looks at every eighth.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from talkedit.track.skin import ShotSkin
 from talkedit.track.texels import SIZE, Texels
 from talkedit.track.topology import INNER_LIPS, LEFT_BROW, LEFT_EYE, RIGHT_BROW, RIGHT_EYE
 
-# Frames between two looks, and at least so many looks at a short shot; shots of fewer frames are no measure of a face.
-EVERY, LOOKS, FEWEST = 4, 12, 8
+# Frames between two looks at what is unlike the shot, and two of the network, which costs more; at least so many looks
+# at a short shot; shots of fewer frames are no measure of a face.
+EVERY, GLANCE_EVERY, LOOKS, FEWEST = 4, 8, 12, 8
 # Frames of a shot its reference is made of.
 SAMPLES = 24
 # Cosine between normal and view from which on a texel is seen, and one that may tell of an occluder's presence.
@@ -104,23 +105,23 @@ class OccluderWatch:
         frames, self._seen = np.array(self._seen, int), []
         if not len(frames):
             return set()
-        looks = frames[:: max(1, min(EVERY, len(frames) // LOOKS))]
+        looks, glances = (frames[:: max(1, min(every, len(frames) // LOOKS))] for every in (EVERY, GLANCE_EVERY))
         self._landmarks = landmarks
         self._facing, self._chances = {}, {}
-        for part in np.split(looks, range(AT_ONCE, len(looks), AT_ONCE)):
+        for part in np.split(glances, range(AT_ONCE, len(glances), AT_ONCE)):
             for i, chance in zip(part, self._cover(part), strict=True):  # most are bare, and need not be kept
                 self._chances[i] = chance if (chance > LOOKS_LIKE).sum() >= SMALL else None
-        ways = [self._seen_by_network]
+        ways = [(self._seen_by_network, glances)]
         if len(frames) >= FEWEST:
             some = looks[np.unique(np.linspace(0, len(looks) - 1, min(SAMPLES, len(looks))).astype(int))]
             self._facing = {i: self._texels.facing(landmarks(int(i))) for i in some}
             seen = np.stack([self._facing[i] > FACING for i in some])
             skin = self._telling[self._texels.inside]
             self._skin = ShotSkin(self._texels.inside, skin, np.stack([self._kept(i) for i in some]), seen)
-            ways.append(self._unlike_the_shot)
+            ways.append((self._unlike_the_shot, looks))
         hidden: dict[int, np.ndarray] = {}
-        for look in ways:
-            for i, mask in self._lasting(look, looks, frames).items():
+        for look, at in ways:
+            for i, mask in self._lasting(look, at, frames).items():
                 hidden[i] = hidden.get(i, False) | mask
         self._found |= {int(i): np.packbits(mask) for i, mask in hidden.items()}
         return {k for k, i in enumerate(frames, 1) if i in self._found}
@@ -180,17 +181,17 @@ class OccluderWatch:
         chance = self._chances[index] if index in self._chances else self._cover([index])[0]
         if chance is None:
             return None
-        chance, facing = self._texels.picture(chance), self._faces(index)
-        firm = self._firm(facing)
-        core = (chance > CERTAIN) & firm
+        chance, seen = self._texels.picture(chance), self._faces(index) > FACING
+        inner = self._within(seen, 1)
+        core = (chance > CERTAIN) & inner
         if near is not None:
-            core |= (chance > LOOKS_LIKE) & firm & near
+            core |= (chance > LOOKS_LIKE) & inner & near
         count, labels = cv2.connectedComponents(core.astype(np.uint8), connectivity=4)
         sizes = np.bincount(labels.ravel(), self._below_eyes.ravel(), count)
         sizes[0] = 0
         large = (sizes >= (LARGE if near is None else SMALL))[labels]
-        visible = self._texels.picture(facing > FACING)
-        return self._mask(large, (chance > LOOKS_LIKE) & visible, visible, self._within(facing > FACING, 1))
+        visible = self._texels.picture(seen)
+        return self._mask(large, (chance > LOOKS_LIKE) & visible, visible, inner)
 
     def _unlike_the_shot(self, index: int, near: np.ndarray | None) -> np.ndarray | None:
         """(SIZE, SIZE) bool mask of a frame, None if all of it looks as in the rest of the shot.
