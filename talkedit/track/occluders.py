@@ -66,6 +66,7 @@ class OccluderWatch:
         self._file = tempfile.TemporaryFile(prefix="talkedit-")  # noqa: SIM115 (lives as long as the watch)
         self._bytes = 3 * len(self._texels)
         self._seen: list[int] = []
+        self._shape: tuple[int, ...] = (0, 0)
         self._found: dict[int, np.ndarray] = {}
         inside = self._texels.inside.astype(np.uint8)
         filled = cv2.morphologyEx(inside, cv2.MORPH_CLOSE, np.ones((9, 9), np.uint8))
@@ -92,6 +93,7 @@ class OccluderWatch:
         self._file.seek(index * self._bytes)
         self._file.write(self._texels.sample(rgb, landmarks).tobytes())
         self._seen.append(index)
+        self._shape = rgb.shape
 
     def solve(self, landmarks: Callable[[int], np.ndarray | None]) -> set[int]:
         """Ends a shot: finds what hides the face in the frames kept since the last one.
@@ -107,14 +109,15 @@ class OccluderWatch:
             return set()
         looks, glances = (frames[:: max(1, min(every, len(frames) // LOOKS))] for every in (EVERY, GLANCE_EVERY))
         self._landmarks = landmarks
-        self._facing, self._chances = {}, {}
+        self._facing: dict[int, np.ndarray] = {}
+        self._chances: dict[int, np.ndarray | None] = {}
         for part in np.split(glances, range(AT_ONCE, len(glances), AT_ONCE)):
             for i, chance in zip(part, self._cover(part), strict=True):  # most are bare, and need not be kept
                 self._chances[i] = chance if (chance > LOOKS_LIKE).sum() >= SMALL else None
         ways = [(self._seen_by_network, glances)]
         if len(frames) >= FEWEST:
             some = looks[np.unique(np.linspace(0, len(looks) - 1, min(SAMPLES, len(looks))).astype(int))]
-            self._facing = {i: self._texels.facing(landmarks(int(i))) for i in some}
+            self._facing = {i: self._faces(i) for i in some}
             seen = np.stack([self._facing[i] > FACING for i in some])
             skin = self._telling[self._texels.inside]
             self._skin = ShotSkin(self._texels.inside, skin, np.stack([self._kept(i) for i in some]), seen)
@@ -162,9 +165,11 @@ class OccluderWatch:
         return cover(self._network, np.stack([self._kept(i) @ LUMINANCE for i in indices]), self._texels.inside)
 
     def _faces(self, index: int) -> np.ndarray:
-        """(N,) cosine between normals and view in a frame."""
-        facing = self._facing.get(index)
-        return self._texels.facing(self._landmarks(int(index))) if facing is None else facing
+        """(N,) cosine between normals and view in a frame, -1 beyond the picture."""
+        if index in self._facing:
+            return self._facing[index]
+        landmarks = self._landmarks(int(index))
+        return np.where(self._texels.within(landmarks, self._shape), self._texels.facing(landmarks), -1)
 
     def _firm(self, facing: np.ndarray) -> np.ndarray:
         """(SIZE, SIZE) bool: what is seen well, and not beside a silhouette."""

@@ -63,6 +63,11 @@ class Texels:
         x, y = (self._points @ at).T
         return cv2.remap(small, x[:, None], y[:, None], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[:, 0]
 
+    def within(self, landmarks: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """(N,) bool: which texels lie in a picture of a shape (H, W, ...), for (≥468, ≥2) landmarks in pixels."""
+        x, y = (self._points @ landmarks[:LANDMARKS, :2]).T
+        return (x >= 0) & (y >= 0) & (x <= shape[1] - 1) & (y <= shape[0] - 1)
+
     def facing(self, landmarks: np.ndarray) -> np.ndarray:
         """(N,) float32 cosine between each texel's normal and the view, for (≥468, 3) landmarks in pixels."""
         return self._depth(landmarks[:LANDMARKS]) * self._sign

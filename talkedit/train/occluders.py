@@ -47,7 +47,7 @@ class Config:
         rate: highest learning rate; it falls to 0 along a cosine.
         bare: share of the faces with nothing before them.
         second: share of the others that have two things.
-        shaded: share of all faces with a made-up shadow or light.
+        shaded: chance, below 1, that a face gets a made-up shadow or light, and then one more.
         few: share of each batch that is drawn from the few people of the clips and the studio.
         keep: of the moving average of the weights, which is what is used afterwards.
         leave_out: keep the people of ``held_out_people`` out of the training.
@@ -60,7 +60,7 @@ class Config:
     rate: float = 2e-3
     bare: float = 0.4
     second: float = 0.2
-    shaded: float = 0.35
+    shaded: float = 0.5
     few: float = 0.2
     keep: float = 0.998
     leave_out: bool = True
@@ -87,7 +87,7 @@ class Maker:
         other = (crops.images[rng.integers(len(crops))] @ LUMINANCE).astype(np.float32)
         points = crops.landmarks[row] * self._scale
         face = np.stack([points.min(0), points.max(0)])
-        if rng.random() < config.shaded:
+        while rng.random() < config.shaded:
             grey = Scene(grey, face, other, rng).shade()
         cover, known = np.zeros_like(grey), (crops.images[row].max(2) > 0).astype(np.uint8)  # black beyond the picture
         for _ in range(0 if rng.random() < config.bare else 1 + (rng.random() < config.second)):

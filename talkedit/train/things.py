@@ -58,9 +58,21 @@ class Scene:
     def shade(self) -> np.ndarray:
         """(S, S) float32 the picture with a shadow or a light on it, which hides nothing."""
         rng = self._rng
-        inside = rng.choice([self._side, self._blob, self._box, self._strip])()
-        edge = cv2.GaussianBlur(np.clip(inside + 0.5, 0, 1), (0, 0), rng.uniform(0.6, 0.15 * self._size))
-        return self._grey * np.exp(rng.uniform(-0.9, 0.4) * edge)
+        inside = rng.choice([self._away, self._side, self._blob, self._box, self._strip], p=[0.4, 0.2, 0.2, 0.1, 0.1])()
+        soft = np.exp(rng.uniform(np.log(0.6), np.log(0.15 * self._size)))
+        edge = cv2.GaussianBlur(np.clip(inside + 0.5, 0, 1), (0, 0), soft)
+        return np.minimum(self._grey * np.exp(rng.uniform(-1.6, 0.4) * edge), 255)
+
+    def _away(self) -> np.ndarray:
+        """What of a rounded head turns away from a light, with a ragged edge."""
+        rng = self._rng
+        middle = self._low + self._span * (0.5, 0.5)
+        x, y = (self._x - middle[0]) / (0.55 * self._span[0]), (self._y - middle[1]) / (0.65 * self._span[1])
+        z = np.sqrt(np.maximum(1 - x * x - y * y, 0))
+        turn, tilt = rng.uniform(-np.pi, np.pi), rng.uniform(0.1, 1.2)
+        lit = (x * np.cos(turn) + 0.6 * y * np.sin(turn)) * np.sin(tilt) + z * np.cos(tilt)
+        noise = cv2.resize(rng.normal(0, 1, (9, 9)).astype(np.float32), x.shape[::-1], interpolation=cv2.INTER_CUBIC)
+        return ((rng.uniform(-0.2, 0.7) - lit + rng.uniform(0, 0.12) * noise) * 0.4 * self._size).astype(np.float32)
 
     # -- shapes: (S, S) signed distances in pixels, positive inside ---------------------------------------------------
 
