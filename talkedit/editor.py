@@ -456,24 +456,25 @@ class ClipEditor:
         known, geometry, model = plan.known, plan.target is not None, self.model
         mesh, speaker = known["mesh"], known["speaker"]
         target = plan.target if geometry else mesh
+        shown = frame.rgb if known["hidden"] is None else known["hidden"].behind
         with self.clock("render"):
             warp = build_warp(mesh, target, model.triangles, model.uv, frame.rgb.shape, self._device)
             if warp is None:
                 return frame.rgb
             if geometry:
-                picture = sample(frame.rgb, warp)
-                smooth_contours(picture, frame.rgb, warp, mesh, target, model.triangles)
+                picture = sample(shown, warp)
+                smooth_contours(picture, shown, warp, mesh, target, model.triangles)
                 bare = 1 - speaker.glasses
-                widen_eyes(picture, frame.rgb, warp, known["landmarks"], model.at_landmarks(target), bare)
+                widen_eyes(picture, shown, warp, known["landmarks"], model.at_landmarks(target), bare)
             else:
-                picture = self._rect(frame.rgb, warp).copy()
+                picture = self._rect(shown, warp).copy()
         if plan.ratio is not None:
             with self.clock("texture"):
                 multiply_ratio(picture, warp, plan.ratio, speaker.blur)
         if plan.inside is not None:
             with self.clock("mouth"):
                 moved = jaws((target - mesh)[model.landmark_vertices, :2])
-                fill_mixed(picture, frame.rgb, warp, plan.inside, target[self._loop, :2], moved)
+                fill_mixed(picture, shown, warp, plan.inside, target[self._loop, :2], moved)
         with self.clock("composite"):
             if geometry:
                 keep_softness(picture, warp, speaker.blur)
@@ -578,18 +579,22 @@ class ClipEditor:
                 "index": index,
                 "yaw": yaw_degrees(landmarks),
             }
-            known["hidden"] = self._hidden(index, known["mesh"], known["eye"])
+            known["hidden"] = self._hidden(frame, known["mesh"], known["eye"])
+            if known["hidden"] is not None:
+                known["free"] = self._together(known["hidden"], known["mesh"])
+                known["hidden"].hold(known["free"], self.model.triangles)
         self._last_frame = (index, known)
         return known
 
-    def _hidden(self, index: int, mesh: np.ndarray, eye: float) -> Hidden | None:
+    def _hidden(self, frame: Frame, mesh: np.ndarray, eye: float) -> Hidden | None:
         """What hides the face in this frame, None if nothing does."""
+        index = frame.index
         around = range(index - HIDDEN_HALF, index + HIDDEN_HALF + 1)
         hands, masks = ([watch.at(i) if self._store.same_shot(index, i) else None for i in around]
                         for watch in (self._hands, self._occluders))  # fmt: skip
         if all(found is None for found in hands + masks):
             return None
-        hidden = Hidden(mesh, hands, eye, self.model, masks)
+        hidden = Hidden(mesh, hands, eye, self.model, masks, frame.rgb)
         return hidden if hidden.any else None
 
     def _pause(self, index: int) -> float:
@@ -605,7 +610,7 @@ class ClipEditor:
         moved = known["pose"].direction_to_picture(self._displacement(known, controls))
         change = self._silhouette(known["pose"], known["mesh"], self.model.displacement @ moved, known["yaw"])
         if known["hidden"] is not None:
-            change *= self._together(known["hidden"].free(known["mesh"]))
+            change *= known["free"]
         target = known["mesh"] + change
         self._eyeballs(known["mesh"], target)
         return self._unfold(known["mesh"], target)

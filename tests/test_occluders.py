@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from talkedit.composite.occlusion import Hidden, Together
+from talkedit.composite.occlusion import Hidden, Together, continued, guided
 from talkedit.demo.occluders import KINDS, Occluder
 from talkedit.editor import Speaker
 from talkedit.facemodel.load import load_face_model
@@ -220,34 +220,87 @@ def test_a_shot_without_a_usable_frame_ends_quietly(model: FaceModel) -> None:
 # -- in front of the edit ------------------------------------------------------------------------------------------
 
 
-def test_a_mask_keeps_its_pixels_and_stops_the_mesh(model: FaceModel) -> None:
+def over(model: FaceModel, landmark: int, radius: float) -> np.ndarray:
+    """(SIZE, SIZE) bool, a round mask over the template around a landmark; radius in texels."""
+    y, x = np.mgrid[:SIZE, :SIZE]
+    u, v = model.uv[model.landmark_vertices[landmark]] * SIZE - 0.5
+    return np.hypot(x - u, y - v) < radius
+
+
+def hidden_by(model: FaceModel, mask: np.ndarray, rgb: np.ndarray | None = None) -> tuple[Hidden, np.ndarray]:
     mesh = model.position @ landmarks(model)
-    mask = np.zeros((SIZE, SIZE), bool)
-    mask[30:, 44:] = True
-    hidden = Hidden(mesh, [None] * 3, 40.0, model, [None, mask, None])
-    at = model.uv * SIZE - 0.5
-    under = (at[:, 0] > 46) & (at[:, 1] > 32) & (model.skirt > 0.99)
-    far = (at[:, 0] < 25) & (model.skirt > 0.99)
-    free = hidden.free(mesh)[:, 0]
-    assert free[under].max() < 0.05 and free[far].min() > 0.95
+    return Hidden(mesh, [None] * 3, 40.0, model, [None, mask, None], rgb), mesh
+
+
+def test_a_things_pixels_are_the_sources_own_and_others_the_edits(model: FaceModel) -> None:
     rng = np.random.default_rng(0)
     source, picture = rng.integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
     edited = picture.copy()
+    hidden, mesh = hidden_by(model, over(model, 205, 8), source)
     hidden.restore(picture, source, 0, 0)
-    x, y = np.round(mesh[under][::20, :2]).astype(int).T
-    np.testing.assert_array_equal(picture[y, x], source[y, x])
-    x, y = np.round(mesh[far][::20, :2]).astype(int).T
+    at = model.landmark_vertices
+    x, y = np.round(mesh[at[205], :2]).astype(int)
+    np.testing.assert_array_equal(picture[y - 1 : y + 2, x - 1 : x + 2], source[y - 1 : y + 2, x - 1 : x + 2])
+    x, y = np.round(mesh[at[[425, 10, 152, 263]], :2]).astype(int).T
     np.testing.assert_array_equal(picture[y, x], edited[y, x])
 
 
-def test_a_mouth_beside_a_thing_stops_as_a_whole(model: FaceModel) -> None:
-    free = np.ones((len(model.mean), 1), np.float32)
-    corner = model.landmark_vertices[61]
-    free[corner] = 0.2
-    held = Together(model)(free)
-    np.testing.assert_allclose(held[model.landmark_vertices[OUTER_LIPS]], 0.2, atol=1e-5)
-    assert held[model.landmark_vertices[[10, 105, 334]]].min() > 0.99
-    np.testing.assert_array_equal(Together(model)(np.ones_like(free)), 1)
+def test_skin_goes_on_behind_a_thing(model: FaceModel) -> None:
+    skin = np.full((SIDE, SIDE, 3), (200, 150, 130), np.uint8)
+    skin[:, :, 0] = np.linspace(170, 220, SIDE).astype(np.uint8)
+    drawn, points = skin.copy(), landmarks(model)
+    cv2.circle(drawn, [int(v) for v in np.round(points[205, :2])], 9, (20, 20, 20), -1)
+    hidden, mesh = hidden_by(model, over(model, 205, 7), drawn)
+    assert np.abs(hidden.behind.astype(int) - skin).max() < 6
+    # The mask is coarse; what is laid over again ends where the ball does.
+    picture = skin.copy()
+    hidden.restore(picture, drawn, 0, 0)
+    assert np.abs(picture.astype(int) - drawn).max(2).astype(bool).sum() < 0.12 * np.pi * 9**2
+    assert np.array_equal(Hidden(mesh, [None], 40.0, model, [None], drawn).behind, drawn)
+
+
+def test_a_face_moves_behind_a_thing_but_not_its_outline_nor_what_is_covered(model: FaceModel) -> None:
+    together, at = Together(model), model.landmark_vertices
+    beside = together(*hidden_by(model, over(model, 205, 4)))
+    assert beside[at[[205, 50, 36]]].min() > 0.95 and beside[at[OUTER_LIPS]].min() > 0.95
+    edge = together(*hidden_by(model, over(model, 152, 6)))
+    assert edge[at[152]] < 0.05 and edge[at[OUTER_LIPS]].min() > 0.95
+    lips = together(*hidden_by(model, over(model, 13, 9)))
+    assert np.ptp(lips[at[OUTER_LIPS]]) < 1e-5 and lips[at[13]] < 0.05
+    assert lips[at[[10, 105, 334]]].min() > 0.95
+    np.testing.assert_array_equal(together(*hidden_by(model, np.zeros((SIZE, SIZE), bool))), 1)
+
+
+def test_a_mouth_beside_a_hand_stops_as_a_whole(model: FaceModel) -> None:
+    mesh = model.position @ landmarks(model)
+    hand = mesh[model.landmark_vertices[61], :2] + np.stack([np.linspace(-14, -6, 21), np.linspace(16, -16, 21)], 1)
+    hand = hand[None].astype(np.float32)
+    free = Together(model)(Hidden(mesh, [hand], 40.0), mesh)
+    assert free[model.landmark_vertices[61]] < 0.9
+    assert np.ptp(free[model.landmark_vertices[OUTER_LIPS]]) < 1e-5
+    assert free[model.landmark_vertices[[10, 334]]].min() > 0.95
+
+
+def test_edges_of_a_mask_follow_the_pictures() -> None:
+    picture = np.full((40, 60, 3), 40, np.uint8)
+    picture[:, 30:] = 200
+    mask = np.zeros((40, 60), np.float32)
+    mask[:, 33:] = 1
+    found = guided(mask, picture, 6.0)
+    assert found[20, 31] > 0.8 and found[20, 28] < 0.2
+    plain = guided(mask, np.full_like(picture, 90), 6.0)  # nothing to follow: it stays, softer
+    assert plain[20, 24] < 0.05 and abs(plain[20, 32] + plain[20, 33] - 1) < 0.2 and plain[20, 42] > 0.95
+
+
+def test_what_is_not_seen_is_continued_from_around() -> None:
+    y, x = np.mgrid[:48, :64].astype(np.float32)
+    plane = np.stack([40 + x, 90 - y, 0 * x + 70], axis=2)
+    seen = np.ones((48, 64), np.float32)
+    seen[16:30, 20:40] = 0
+    made = continued(np.where(seen[..., None] > 0, plane, 0), seen)
+    np.testing.assert_allclose(made[seen > 0], plane[seen > 0], atol=1e-4)
+    assert np.abs(made - plane).max() < 9  # of a range of 20 across what is hidden
+    np.testing.assert_allclose(continued(plane, np.ones_like(seen)), plane, atol=1e-4)
 
 
 def test_looks_at_hidden_frames_are_dropped_unless_all_are(model: FaceModel) -> None:

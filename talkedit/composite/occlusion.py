@@ -1,8 +1,9 @@
 """Hands and other things in front of the face stay in front: neither moved nor painted over.
 
-A hand is drawn from its landmarks as fingers and palm of flesh, another thing where it hides the face's texels. The
-edit's displacement fades to nothing towards it, so that it keeps its shape and the skin beside it does not tear, and
-the source's own pixels are laid over what is left.
+A hand is drawn from its landmarks as fingers and palm of flesh, roughly, and the edit's displacement fades to nothing
+towards it, so that it keeps its shape and the skin beside it does not tear. Another thing is known by the texels that
+it hides, and is cut out along its edges in the picture: the face is edited as if its skin went on behind, and the thing
+is laid over it. Only what lies at the face's outline, and a mouth or an eye that the thing covers, is held still.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from scipy.spatial import cKDTree
 from talkedit.facemodel.model import FaceModel
 from talkedit.geometry.openings import smoothstep
 from talkedit.render import attribute_map
-from talkedit.track.topology import LEFT_BROW, LEFT_EYE, OUTER_LIPS, RIGHT_BROW, RIGHT_EYE
+from talkedit.texture.uv_map import LUMINANCE
+from talkedit.track.topology import FACE_OVAL, LEFT_BROW, LEFT_EYE, OUTER_LIPS, RIGHT_BROW, RIGHT_EYE
 
 # Longer side of the mask, pixels.
 SIDE = 192
@@ -28,6 +30,13 @@ BROAD = 1.1
 NOW = 0.7
 # How far the displacement and the picture fade beside a hand (sigma), over the eye distance.
 FADE, EDGE = 0.09, 0.025
+# Over which distances from the face's outline, in eye distances, skin moves behind things.
+INNER = (0.05, 0.35)
+# Over which shares of lips, or of an eye and its brow, that things cover they are held still.
+COVERED = (0.08, 0.3)
+# Reach of edges of things (over the eye distance), how much contrast makes one, pixels around a thing that may still
+# show it, and rounds of looking for its edges.
+GUIDE, RIGID, MARGIN, ROUNDS = 0.05, 0.002, 2, 3
 _FINGERS = ((0, 1, 2, 3, 4), (0, 5, 6, 7, 8), (0, 9, 10, 11, 12), (0, 13, 14, 15, 16), (0, 17, 18, 19, 20))
 _PALM = (0, 1, 2, 5, 9, 13, 17)
 # A mouth moves as one, and so does an eye with its brow: landmarks of each, and how far from them, in eye distances of
@@ -53,12 +62,17 @@ class Together:
         for landmarks, near, far in _TOGETHER:
             distance = cKDTree(mean[rows[landmarks]]).query(mean)[0] / eye
             self._parts.append((rows[landmarks], 1 - smoothstep(distance, near, far)[:, None].astype(np.float32)))
+        outline = cKDTree(mean[rows[FACE_OVAL]]).query(mean)[0] / eye
+        self._inner = (smoothstep(outline, *INNER) * (model.skirt > 0.99))[:, None].astype(np.float32)
 
-    def __call__(self, free: np.ndarray) -> np.ndarray:
-        """(V, 1) float32 how much of the edit is left at each vertex, if (V, 1) ``free`` were by itself."""
-        out = free
+    def __call__(self, hidden: Hidden, mesh: np.ndarray) -> np.ndarray:
+        """(V, 1) float32 how much of the edit is left at each vertex of (V, ≥2) ``mesh``, pixels."""
+        # Towards the outline all holds still, for nobody knows what is behind a thing there; in the face skin is.
+        free = np.minimum(hidden.free(mesh), 1 - hidden.near_things(mesh) * (1 - self._inner))
+        covered, out = hidden.covered(mesh), free
         for rows, share in self._parts:
-            out = np.minimum(out, 1 - share * (1 - free[rows].min()))
+            left = min(float(free[rows].min()), 1 - float(smoothstep(covered[rows].mean(), *COVERED)))
+            out = np.minimum(out, 1 - share * (1 - left))
         return out
 
 
@@ -72,6 +86,7 @@ class Hidden:
         eye: outer-eye distance in pixels.
         model: the mesh's face model, needed for ``masks``.
         masks: of the same frames, (T, T) bool where other things hide the model's template, or None.
+        rgb: (H, W, 3) uint8 the frame, needed for ``masks``.
     """
 
     def __init__(
@@ -81,35 +96,61 @@ class Hidden:
         eye: float,
         model: FaceModel | None = None,
         masks: Sequence[np.ndarray | None] = (),
+        rgb: np.ndarray | None = None,
     ) -> None:
         self._low = mesh[:, :2].min(0) - 2
         size = mesh[:, :2].max(0) + 2 - self._low
         self._scale = min(1.0, SIDE / float(size.max()))
         width, height = np.ceil(size * self._scale).astype(int) + 1
         points = np.c_[(mesh[:, :2] - self._low) * self._scale, mesh[:, 2]].astype(np.float32)
-        fade, edge = np.zeros((2, height, width), np.float32)
+        fade, edge, things, now = np.zeros((4, height, width), np.float32)
         for share, hands, thing in zip(_shares(len(around)), around, masks or [None] * len(around), strict=True):
-            drawn = np.zeros_like(fade)
             if hands is not None:
-                drawn = _drawn((hands - self._low) * self._scale, drawn.shape)
+                drawn = _drawn((hands - self._low) * self._scale, fade.shape)
+                fade = np.maximum(fade, share * drawn)
+                if share > NOW:  # before and after it, what it hid is seen, and was edited
+                    edge = np.maximum(edge, drawn)
             if model is not None and thing is not None:
-                drawn = np.maximum(drawn, _laid(thing, model, points, drawn.shape))
-            fade = np.maximum(fade, share * drawn)
-            if share > NOW:  # before and after it, what it hid is seen, and was edited
-                edge = np.maximum(edge, drawn)
-        self._fade, self._edge = (
-            _softened(mask, sigma * eye * self._scale) for mask, sigma in ((fade, FADE), (edge, EDGE))
+                laid = _laid(thing, model, points, fade.shape)
+                things = np.maximum(things, share * laid)
+                if share == 1:
+                    now = laid
+        self._fade, self._edge, self._near = (
+            _softened(mask, sigma * eye * self._scale) for mask, sigma in ((fade, FADE), (edge, EDGE), (things, FADE))
         )
+        self._points, self._things, self._held = points, things, np.zeros_like(things)
+        self._matte: tuple[int, int, np.ndarray] | None = None
+        self.behind = rgb
+        if rgb is not None and now.any():
+            self._matte = self._cut_out(rgb, now, eye)
+            self.behind = self._filled(rgb)
 
     @property
     def any(self) -> bool:
         """Whether anything reaches the mesh's bounds at all."""
-        return bool(self._fade.max() > 0.01)
+        return bool(max(self._fade.max(), self._near.max()) > 0.01)
 
     def free(self, points: np.ndarray) -> np.ndarray:
-        """(N, 1) float32 how much of the edit is left at (N, ≥2) points in the frame: 0 on a thing, 1 far from it."""
-        at = ((points[:, :2] - self._low) * self._scale).astype(np.float32)
-        return 1 - cv2.remap(self._fade, at[:, None, 0], at[:, None, 1], cv2.INTER_LINEAR)
+        """(N, 1) float32 how much of the edit hands leave at (N, ≥2) points of the frame: 0 on one, 1 far from it."""
+        return 1 - self._at(self._fade, points)
+
+    def near_things(self, points: np.ndarray) -> np.ndarray:
+        """(N, 1) float32 0..1 how near to other things (N, ≥2) points of the frame are: 1 on one, 0 far from it."""
+        return self._at(self._near, points)
+
+    def covered(self, points: np.ndarray) -> np.ndarray:
+        """(N, 1) float32 0..1 how far other things hide (N, ≥2) points of the frame."""
+        return self._at(self._things, points)
+
+    def hold(self, free: np.ndarray, triangles: np.ndarray) -> None:
+        """Has the source's own pixels laid where nothing moves.
+
+        Args:
+            free: (V, 1) how much of the edit is left at the mesh's vertices.
+            triangles: (T, 3) of the mesh.
+        """
+        held = (1 - free).astype(np.float32)
+        self._held = attribute_map(self._points, triangles, held, *self._held.shape)[0][..., 0]
 
     def restore(self, picture: np.ndarray, source: np.ndarray, x0: int, y0: int) -> None:
         """Lays what the source shows before the face over an edited rectangle, in place.
@@ -121,10 +162,76 @@ class Hidden:
         h, w = picture.shape[:2]
         s = self._scale
         place = np.float32([[s, 0, (x0 - self._low[0]) * s], [0, s, (y0 - self._low[1]) * s]])
-        share = cv2.warpAffine(self._edge, place, (w, h), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)[..., None]
+        own = self._edge if self._matte is None else np.maximum(self._edge, self._held)
+        share = cv2.warpAffine(own, place, (w, h), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        if self._matte is not None:
+            left, top, matte = self._matte
+            shift = np.float32([[1, 0, left - x0], [0, 1, top - y0]])
+            share = np.maximum(share, cv2.warpAffine(matte, shift, (w, h), flags=cv2.INTER_NEAREST))
+        share = share[..., None]
         change = (source.astype(np.float32) - picture) * share
         picture[:] = np.clip(picture + change + np.float32(0.5), 0, 255).astype(np.uint8)
         np.copyto(picture, source, where=share > 0.995)
+
+    def _at(self, mask: np.ndarray, points: np.ndarray) -> np.ndarray:
+        at = ((points[:, :2] - self._low) * self._scale).astype(np.float32)
+        return cv2.remap(mask, at[:, None, 0], at[:, None, 1], cv2.INTER_LINEAR)
+
+    def _cut_out(self, rgb: np.ndarray, things: np.ndarray, eye: float) -> tuple[int, int, np.ndarray]:
+        """The things' mask at the frame's own size, its edges drawn to the picture's: corner x, y, and (h, w) 0..1."""
+        low = np.floor(self._low).astype(int)
+        size = (np.array(things.shape[::-1]) / self._scale).astype(int)
+        (x0, y0), (x1, y1) = np.maximum(low, 0), np.minimum(low + size, rgb.shape[1::-1])
+        s = self._scale
+        place = np.float32([[s, 0, (x0 - self._low[0]) * s], [0, s, (y0 - self._low[1]) * s]])
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        mask = cv2.warpAffine(things, place, (int(x1 - x0), int(y1 - y0)), flags=flags)
+        return int(x0), int(y0), guided(mask, rgb[y0:y1, x0:x1], GUIDE * eye)
+
+    def _filled(self, rgb: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8: the frame as it would be without the things."""
+        x0, y0, matte = self._matte
+        h, w = matte.shape
+        margin = np.ones((2 * MARGIN + 1,) * 2, np.uint8)
+        seen = 1 - cv2.dilate(np.minimum(20 * matte, 1), margin)
+        out = rgb.copy()
+        area = out[y0 : y0 + h, x0 : x0 + w]
+        area[:] = np.clip(continued(area.astype(np.float32), seen) + 0.5, 0, 255).astype(np.uint8)
+        return out
+
+
+def guided(mask: np.ndarray, rgb: np.ndarray, radius: float) -> np.ndarray:
+    """(h, w) float32 0..1: a mask whose edges follow those of the picture (guided filter, He et al. 2010).
+
+    Args:
+        mask: (h, w) float32 0..1.
+        rgb: (h, w, 3) uint8.
+        radius: how far an edge may lie from the mask's, pixels.
+    """
+    side = (2 * max(1, round(radius)) + 1,) * 2
+    grey = rgb @ LUMINANCE / np.float32(255)
+    mean = cv2.blur(grey, side)
+    spread = cv2.blur(grey * grey, side) - mean * mean + RIGID
+    for _ in range(ROUNDS):
+        level = cv2.blur(mask, side)
+        slope = (cv2.blur(grey * mask, side) - mean * level) / spread
+        mask = np.clip(2 * (cv2.blur(slope, side) * grey + cv2.blur(level - slope * mean, side)) - 0.5, 0, 1)
+    return mask
+
+
+def continued(picture: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """(h, w, 3) float32: what is not seen is filled in smoothly from all around.
+
+    Args:
+        picture: (h, w, 3) float32.
+        seen: (h, w) float32 0..1.
+    """
+    if min(picture.shape[:2]) < 2:
+        return picture
+    weight = seen[..., None]
+    coarse = cv2.pyrDown(picture * weight), cv2.pyrDown(seen)
+    below = continued(coarse[0] / np.maximum(coarse[1], 1e-3)[..., None], np.minimum(4 * coarse[1], 1))
+    return picture * weight + (1 - weight) * cv2.pyrUp(below, dstsize=picture.shape[1::-1])
 
 
 def _shares(count: int) -> np.ndarray:
