@@ -259,6 +259,17 @@ def test_skin_goes_on_behind_a_thing(model: FaceModel) -> None:
     assert np.array_equal(Hidden(mesh, [None], 40.0, model, [None], drawn).behind, drawn)
 
 
+def test_a_face_beyond_the_picture_is_left_alone(model: FaceModel) -> None:
+    rgb = np.full((SIDE, 24, 3), 90, np.uint8)
+    mesh = model.position @ (landmarks(model) + np.float32([30, 0, 0]))
+    assert mesh[:, 0].min() > 24
+    hidden = Hidden(mesh, [None], 40.0, model, [over(model, 205, 8)], rgb)
+    assert np.array_equal(hidden.behind, rgb)
+    picture = rgb.copy()
+    hidden.restore(picture, rgb, 0, 0)
+    assert np.array_equal(picture, rgb)
+
+
 def test_a_face_moves_behind_a_thing_but_not_its_outline_nor_what_is_covered(model: FaceModel) -> None:
     together, at = Together(model), model.landmark_vertices
     beside = together(*hidden_by(model, over(model, 205, 4)))

@@ -87,6 +87,9 @@ class Hidden:
         model: the mesh's face model, needed for ``masks``.
         masks: of the same frames, (T, T) bool where other things hide the model's template, or None.
         rgb: (H, W, 3) uint8 the frame, needed for ``masks``.
+
+    Attributes:
+        behind: (H, W, 3) uint8 the frame as it would be without the things, but for hands.
     """
 
     def __init__(
@@ -123,7 +126,8 @@ class Hidden:
         self.behind = rgb
         if rgb is not None and now.any():
             self._matte = self._cut_out(rgb, now, eye)
-            self.behind = self._filled(rgb)
+            if self._matte is not None:
+                self.behind = _without(rgb, *self._matte)
 
     @property
     def any(self) -> bool:
@@ -177,27 +181,28 @@ class Hidden:
         at = ((points[:, :2] - self._low) * self._scale).astype(np.float32)
         return cv2.remap(mask, at[:, None, 0], at[:, None, 1], cv2.INTER_LINEAR)
 
-    def _cut_out(self, rgb: np.ndarray, things: np.ndarray, eye: float) -> tuple[int, int, np.ndarray]:
+    def _cut_out(self, rgb: np.ndarray, things: np.ndarray, eye: float) -> tuple[int, int, np.ndarray] | None:
         """The things' mask at the frame's own size, its edges drawn to the picture's: corner x, y, and (h, w) 0..1."""
         low = np.floor(self._low).astype(int)
         size = (np.array(things.shape[::-1]) / self._scale).astype(int)
         (x0, y0), (x1, y1) = np.maximum(low, 0), np.minimum(low + size, rgb.shape[1::-1])
+        if x1 - x0 < 2 or y1 - y0 < 2:
+            return None
         s = self._scale
         place = np.float32([[s, 0, (x0 - self._low[0]) * s], [0, s, (y0 - self._low[1]) * s]])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         mask = cv2.warpAffine(things, place, (int(x1 - x0), int(y1 - y0)), flags=flags)
         return int(x0), int(y0), guided(mask, rgb[y0:y1, x0:x1], GUIDE * eye)
 
-    def _filled(self, rgb: np.ndarray) -> np.ndarray:
-        """(H, W, 3) uint8: the frame as it would be without the things."""
-        x0, y0, matte = self._matte
-        h, w = matte.shape
-        margin = np.ones((2 * MARGIN + 1,) * 2, np.uint8)
-        seen = 1 - cv2.dilate(np.minimum(20 * matte, 1), margin)
-        out = rgb.copy()
-        area = out[y0 : y0 + h, x0 : x0 + w]
-        area[:] = np.clip(continued(area.astype(np.float32), seen) + 0.5, 0, 255).astype(np.uint8)
-        return out
+
+def _without(rgb: np.ndarray, x0: int, y0: int, matte: np.ndarray) -> np.ndarray:
+    """(H, W, 3) uint8: a frame as it would be without what an (h, w) matte at x0, y0 cuts out."""
+    h, w = matte.shape
+    seen = 1 - cv2.dilate(np.minimum(20 * matte, 1), np.ones((2 * MARGIN + 1,) * 2, np.uint8))
+    out = rgb.copy()
+    area = out[y0 : y0 + h, x0 : x0 + w]
+    area[:] = np.clip(continued(area.astype(np.float32), seen) + 0.5, 0, 255).astype(np.uint8)
+    return out
 
 
 def guided(mask: np.ndarray, rgb: np.ndarray, radius: float) -> np.ndarray:
