@@ -42,7 +42,7 @@ LOW = 2.2
 # The network is sure of a thing where at least so many texels in one piece are; beside one found in the frame before or
 # after so many will do. Only those below the eyes count, or a fringe would stop the brows under it. A thing reaches as
 # far as the network thinks it more likely than not.
-CERTAIN, LARGE, SMALL, LOOKS_LIKE = 0.85, 24, 8, 0.5
+CERTAIN, LARGE, SMALL, LOOKS_LIKE = 0.7, 20, 8, 0.5
 # Frames that it sees at once.
 AT_ONCE = 64
 # What covers more of the face than this is no thing but a light that the model of it does not know.
