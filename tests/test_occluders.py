@@ -259,6 +259,26 @@ def test_skin_goes_on_behind_a_thing(model: FaceModel) -> None:
     assert np.array_equal(Hidden(mesh, [None], 40.0, model, [None], drawn).behind, drawn)
 
 
+def test_what_reaches_beyond_the_face_is_whole(model: FaceModel) -> None:
+    rng = np.random.default_rng(0)
+    source = np.full((SIDE, SIDE, 3), (200, 150, 130), np.uint8)
+    source[70:110, 100:] = rng.integers(0, 90, (40, SIDE - 100, 3))
+    at = np.round(landmarks(model)[:, :2]).astype(int)
+    dark = source[at[:, 1], at[:, 0]].max(1) < 90
+    u, v = (model.uv[model.landmark_vertices[dark]] * SIZE - 0.5).T
+    mask = np.zeros((SIZE, SIZE), bool)
+    mask[round(v.min()) : round(v.max()) + 1, round(u.min()) :] = True
+    hidden, mesh = hidden_by(model, mask, source)
+    hidden.hold(np.ones((len(mesh), 1), np.float32), model.triangles)
+    picture = hidden.behind.copy()
+    hidden.restore(picture, source, 0, 0)
+    beyond = np.ones((SIDE, SIDE), np.uint8)
+    cv2.fillConvexPoly(beyond, cv2.convexHull(np.round(mesh[:, :2]).astype(np.int32)), 0)
+    beyond = cv2.erode(beyond, np.ones((3, 3), np.uint8)) > 0
+    assert beyond[70:110, 100:].sum() > 200
+    np.testing.assert_array_equal(picture[beyond], source[beyond])
+
+
 def test_a_face_beyond_the_picture_is_left_alone(model: FaceModel) -> None:
     rgb = np.full((SIDE, 24, 3), 90, np.uint8)
     mesh = model.position @ (landmarks(model) + np.float32([30, 0, 0]))

@@ -37,6 +37,8 @@ COVERED = (0.08, 0.3)
 # Reach of edges of things (over the eye distance), how much contrast makes one, pixels around a thing that may still
 # show it, and rounds of looking for its edges.
 GUIDE, RIGID, MARGIN, ROUNDS = 0.05, 0.002, 2, 3
+# Better some skin beside a thing stays as it is than some of the thing is lost: so much, over the eye distance.
+RIM = 0.012
 _FINGERS = ((0, 1, 2, 3, 4), (0, 5, 6, 7, 8), (0, 9, 10, 11, 12), (0, 13, 14, 15, 16), (0, 17, 18, 19, 20))
 _PALM = (0, 1, 2, 5, 9, 13, 17)
 # A mouth moves as one, and so does an eye with its brow: landmarks of each, and how far from them, in eye distances of
@@ -153,8 +155,10 @@ class Hidden:
             free: (V, 1) how much of the edit is left at the mesh's vertices.
             triangles: (T, 3) of the mesh.
         """
-        held = (1 - free).astype(np.float32)
-        self._held = attribute_map(self._points, triangles, held, *self._held.shape)[0][..., 0]
+        held, hit = attribute_map(self._points, triangles, (1 - free).astype(np.float32), *self._held.shape)
+        face = (hit >= 0).astype(np.uint8)
+        edges, _ = cv2.findContours(face, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        self._held = np.where(cv2.drawContours(face, edges, -1, 1, cv2.FILLED) > 0, held[..., 0], np.float32(1))
 
     def restore(self, picture: np.ndarray, source: np.ndarray, x0: int, y0: int) -> None:
         """Lays what the source shows before the face over an edited rectangle, in place.
@@ -192,7 +196,12 @@ class Hidden:
         place = np.float32([[s, 0, (x0 - self._low[0]) * s], [0, s, (y0 - self._low[1]) * s]])
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         mask = cv2.warpAffine(things, place, (int(x1 - x0), int(y1 - y0)), flags=flags)
-        return int(x0), int(y0), guided(mask, rgb[y0:y1, x0:x1], GUIDE * eye)
+        # What is well inside is the thing's, print on paper too.
+        side = 2 * max(1, round(GUIDE * eye)) + 1
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+        matte = np.maximum(guided(mask, rgb[y0:y1, x0:x1], GUIDE * eye), cv2.erode(mask, kernel))
+        rim = np.ones((2 * round(max(1.0, RIM * eye)) + 1,) * 2, np.uint8)
+        return int(x0), int(y0), cv2.dilate(cv2.morphologyEx(matte, cv2.MORPH_CLOSE, kernel), rim)
 
 
 def _without(rgb: np.ndarray, x0: int, y0: int, matte: np.ndarray) -> np.ndarray:
