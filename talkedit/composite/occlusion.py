@@ -168,10 +168,8 @@ class Hidden:
             x0, y0: its corner in the frame.
         """
         h, w = picture.shape[:2]
-        s = self._scale
-        place = np.float32([[s, 0, (x0 - self._low[0]) * s], [0, s, (y0 - self._low[1]) * s]])
         own = self._edge if self._matte is None else np.maximum(self._edge, self._held)
-        share = cv2.warpAffine(own, place, (w, h), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+        share = self._in_frame(own, x0, y0, w, h)
         if self._matte is not None:
             left, top, matte = self._matte
             shift = np.float32([[1, 0, left - x0], [0, 1, top - y0]])
@@ -185,6 +183,12 @@ class Hidden:
         at = ((points[:, :2] - self._low) * self._scale).astype(np.float32)
         return cv2.remap(mask, at[:, None, 0], at[:, None, 1], cv2.INTER_LINEAR)
 
+    def _in_frame(self, mask: np.ndarray, x0: int, y0: int, width: int, height: int) -> np.ndarray:
+        """(height, width) of a mask, in the rectangle at x0, y0 of the frame."""
+        s = self._scale
+        place = np.float32([[s, 0, (x0 - self._low[0]) * s], [0, s, (y0 - self._low[1]) * s]])
+        return cv2.warpAffine(mask, place, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+
     def _cut_out(self, rgb: np.ndarray, things: np.ndarray, eye: float) -> tuple[int, int, np.ndarray] | None:
         """The things' mask at the frame's own size, its edges drawn to the picture's: corner x, y, and (h, w) 0..1."""
         low = np.floor(self._low).astype(int)
@@ -192,10 +196,7 @@ class Hidden:
         (x0, y0), (x1, y1) = np.maximum(low, 0), np.minimum(low + size, rgb.shape[1::-1])
         if x1 - x0 < 2 or y1 - y0 < 2:
             return None
-        s = self._scale
-        place = np.float32([[s, 0, (x0 - self._low[0]) * s], [0, s, (y0 - self._low[1]) * s]])
-        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        mask = cv2.warpAffine(things, place, (int(x1 - x0), int(y1 - y0)), flags=flags)
+        mask = self._in_frame(things, x0, y0, int(x1 - x0), int(y1 - y0))
         # What is well inside is the thing's, print on paper too.
         side = 2 * max(1, round(GUIDE * eye)) + 1
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))

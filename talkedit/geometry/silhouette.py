@@ -62,7 +62,8 @@ class Silhouette:
         if strength == 0:
             return change
         turned = np.ascontiguousarray(pose.direction_to_picture(self._normals).T) / np.float32(pose.scale)
-        close = smoothstep(abs(yaw), *CLOSE_TURNED) * (1 - smoothstep(self._inwards(pose, mesh, np.sign(yaw)), *CLOSE))
+        side = self._side(pose, np.sign(yaw))
+        close = smoothstep(abs(yaw), *CLOSE_TURNED) * (1 - smoothstep(self._inwards(pose, mesh, side), *CLOSE))
         sideways = np.sign(yaw) * turned[0]
         rows = np.flatnonzero(((-turned[2] < FACING[1]) & (sideways > 0)) | (close > 0))
         normals, out = turned[:, rows].T, change.astype(np.float32)
@@ -72,7 +73,6 @@ class Silhouette:
         part = out[rows]
         part[:, :2] -= (held * (part[:, :2] * across).sum(1))[:, None] * across
         part *= (1 - behind)[:, None]
-        side = self._side(pose, np.sign(yaw))
         part[:, :2] -= (close[rows] * (part[:, :2] @ side))[:, None] * side
         out[rows] = part
         return out
@@ -84,9 +84,8 @@ class Silhouette:
         across = np.float32([-axis[1], axis[0]]) / np.linalg.norm(axis)
         return across * np.float32(np.sign(across[0]) * sign)
 
-    def _inwards(self, pose: Pose, mesh: np.ndarray, sign: float) -> np.ndarray:
-        """(V,) float32 how far the far outline is at each vertex's height, in eye distances; negative beyond it."""
-        side = self._side(pose, sign)
+    def _inwards(self, pose: Pose, mesh: np.ndarray, side: np.ndarray) -> np.ndarray:
+        """(V,) float32 how far the outline on a side is at each vertex's height, in eye distances; negative beyond."""
         at = mesh[:, :2] @ np.stack([side, [-side[1], side[0]]], 1) / np.float32(pose.scale * self._eye)
         out, height = at[self._landmarks].T
         heights = np.linspace(height.min(), height.max(), HEIGHTS, dtype=np.float32)

@@ -58,12 +58,11 @@ def fill_mixed(
     picture: np.ndarray, frame: np.ndarray, warp: Warp, insides: Insides, target: np.ndarray, jaws: np.ndarray
 ) -> None:
     """Paints the mouth's inside as :func:`fill_mouth` does, as the mean of one or two views of it."""
-    (first, share), *others = insides
-    beside = [(picture.copy(), inside, part) for inside, part in others]
-    fill_mouth(picture, frame, warp, first, target, jaws)
-    for other, inside, part in beside:
-        fill_mouth(other, frame, warp, inside, target, jaws)
-        cv2.addWeighted(picture, share, other, part, 0, picture)
+    pictures = [picture, *(picture.copy() for _ in insides[1:])]
+    for one, (inside, _) in zip(pictures, insides, strict=True):
+        fill_mouth(one, frame, warp, inside, target, jaws)
+    if len(insides) == 2:
+        cv2.addWeighted(picture, insides[0][1], pictures[1], insides[1][1], 0, picture)
 
 
 def fill_mouth(

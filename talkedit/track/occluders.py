@@ -80,7 +80,8 @@ class OccluderWatch:
         side = 2 * round(AROUND) + 1
         quiet = cv2.dilate(quiet, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)))
         self._telling = (quiet == 0) & (inside > 0)
-        self._below_eyes = np.arange(SIZE)[:, None] > uv[np.r_[LEFT_EYE, RIGHT_EYE], 1].max() + np.zeros((1, SIZE))
+        lids = uv[np.r_[LEFT_EYE, RIGHT_EYE], 1].max()
+        self._below_eyes = np.repeat(np.arange(SIZE)[:, None] > lids, SIZE, axis=1)
 
     def see(self, index: int, rgb: np.ndarray, landmarks: np.ndarray) -> None:
         """Keeps the face of the next frame.
@@ -171,10 +172,6 @@ class OccluderWatch:
         landmarks = self._landmarks(int(index))
         return np.where(self._texels.within(landmarks, self._shape), self._texels.facing(landmarks), -1)
 
-    def _firm(self, facing: np.ndarray) -> np.ndarray:
-        """(SIZE, SIZE) bool: what is seen well, and not beside a silhouette."""
-        return self._within(facing > UPRIGHT, MARGIN)
-
     def _within(self, seen: np.ndarray, margin: int) -> np.ndarray:
         """(SIZE, SIZE) bool: (N,) bool without a margin of texels at its rim."""
         solid = (self._texels.picture(seen.astype(np.uint8)) | self._holes).astype(np.uint8)
@@ -208,7 +205,7 @@ class OccluderWatch:
         facing = self._faces(index)
         seen = facing > FACING
         distance = self._texels.picture(self._skin.distance(self._kept(index), seen))
-        firm = self._firm(facing)
+        firm = self._within(facing > UPRIGHT, MARGIN)
         telling = firm & self._telling
         high = cv2.morphologyEx(
             ((distance > HIGH) & telling).astype(np.uint8), cv2.MORPH_OPEN, np.ones((2, 2), np.uint8)

@@ -28,7 +28,7 @@ from talkedit.track.cover_network import CoverNetwork, normalised, save_cover
 from talkedit.track.texels import SIZE, Texels
 from talkedit.train.crops import Crops, load_crops
 from talkedit.train.faces import split
-from talkedit.train.manifest import update_manifest
+from talkedit.train.manifest import CROWD, about_crops, update_manifest
 from talkedit.train.run import TrainingRun, add_run_arguments, finish_run
 from talkedit.train.settings import read_settings
 from talkedit.train.things import Scene, seen_through
@@ -165,15 +165,8 @@ def finish(network: CoverNetwork, config: Config, crops: Crops, output: Path, ma
     """Writes the weights and their entry in the manifest."""
     output.parent.mkdir(parents=True, exist_ok=True)
     save_cover(output, network, {"config": json.dumps(asdict(config))})
-    trained_on = "muxspace/facial_expressions, London set, MEAD"
-    if config.leave_out:
-        trained_on += "; without the people left out for figures (MEAD W011, 15 of London, a tenth of the first)"
-    entry = {
-        "what": "occluder network: what hides a face, from its 64-texel texture",
-        "trained_on": f"{trained_on} ({len(crops)} crops)",
-        "licence": "research, non-commercial (follows from MEAD)",
-    }
-    update_manifest(manifest, output, entry)
+    what, sources = "occluder network: what hides a face, from its 64-texel texture", (CROWD, "London set", "MEAD")
+    update_manifest(manifest, output, about_crops(what, sources, len(crops), config.leave_out))
 
 
 def main(argv: list[str] | None = None) -> int:

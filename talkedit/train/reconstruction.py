@@ -42,7 +42,7 @@ from talkedit.reconstruct.network import (
 from talkedit.track.topology import IBUG68, LANDMARKS
 from talkedit.train.crops import Crops, load_crops
 from talkedit.train.faces import split
-from talkedit.train.manifest import update_manifest
+from talkedit.train.manifest import CROWD, about_crops, update_manifest
 from talkedit.train.run import TrainingRun, add_run_arguments, finish_run
 from talkedit.train.settings import read_settings
 
@@ -301,23 +301,13 @@ def _head_slices() -> list[slice]:
     return [*whole, slice(x, x + 2), slice(x + 2, x + 3)]
 
 
-def about(config: Config, crops: Crops) -> dict:
-    """The manifest's entry."""
-    trained_on = "MEAD, London set, LivePortrait examples, muxspace/facial_expressions"
-    if config.leave_out:
-        trained_on += "; without the people left out for figures (MEAD W011, 15 of London, a tenth of the last)"
-    return {
-        "what": f"reconstruction network: a {SMALL_SIZE}-pixel crop to 257 coefficients of the open face model",
-        "trained_on": f"{trained_on} ({len(crops)} crops)",
-        "licence": "research, non-commercial (follows from MEAD)",
-    }
-
-
 def finish(network: ReconstructionNetwork, config: Config, crops: Crops, output: Path, manifest: Path) -> None:
     """Writes the weights and their entry in the manifest."""
     output.parent.mkdir(parents=True, exist_ok=True)
     save_small(output, network, {"config": json.dumps(asdict(config))})
-    update_manifest(manifest, output, about(config, crops))
+    what = f"reconstruction network: a {SMALL_SIZE}-pixel crop to 257 coefficients of the open face model"
+    sources = ("MEAD", "London set", "LivePortrait examples", CROWD)
+    update_manifest(manifest, output, about_crops(what, sources, len(crops), config.leave_out))
 
 
 def main(argv: list[str] | None = None) -> int:

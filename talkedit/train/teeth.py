@@ -28,7 +28,7 @@ from talkedit.mouth.completion import Completion, save_completion
 from talkedit.texture.stylegan import Conv, activate, follow_average, r1_penalty
 from talkedit.texture.uv_map import LUMINANCE
 from talkedit.train.faces import split
-from talkedit.train.manifest import update_manifest
+from talkedit.train.manifest import CROWD, about_crops, update_manifest
 from talkedit.train.mouths import Mouths, load_mouths
 from talkedit.train.run import TrainingRun, add_run_arguments, finish_run
 from talkedit.train.settings import read_settings
@@ -257,15 +257,9 @@ def finish(network: Completion, config: Config, mouths: Mouths, output: Path, ma
     """Writes the weights and their entry in the manifest."""
     output.parent.mkdir(parents=True, exist_ok=True)
     save_completion(output, network, {"config": json.dumps(asdict(config))})
-    trained_on = "muxspace/facial_expressions, London set, MEAD, LivePortrait examples"
-    if config.leave_out:
-        trained_on += "; without the people left out for figures (MEAD W011, 15 of London, a tenth of the first)"
-    entry = {
-        "what": "teeth completion: fills the hidden inside of an aligned mouth crop",
-        "trained_on": f"{trained_on} ({len(mouths)} crops)",
-        "licence": "research, non-commercial (follows from MEAD)",
-    }
-    update_manifest(manifest, output, entry)
+    what = "teeth completion: fills the hidden inside of an aligned mouth crop"
+    sources = (CROWD, "London set", "MEAD", "LivePortrait examples")
+    update_manifest(manifest, output, about_crops(what, sources, len(mouths), config.leave_out))
 
 
 def main(argv: list[str] | None = None) -> int:

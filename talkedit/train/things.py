@@ -63,17 +63,6 @@ class Scene:
         edge = cv2.GaussianBlur(np.clip(inside + 0.5, 0, 1), (0, 0), soft)
         return np.minimum(self._grey * np.exp(rng.uniform(-1.6, 0.4) * edge), 255)
 
-    def _away(self) -> np.ndarray:
-        """What of a rounded head turns away from a light, with a ragged edge."""
-        rng = self._rng
-        middle = self._low + self._span * (0.5, 0.5)
-        x, y = (self._x - middle[0]) / (0.55 * self._span[0]), (self._y - middle[1]) / (0.65 * self._span[1])
-        z = np.sqrt(np.maximum(1 - x * x - y * y, 0))
-        turn, tilt = rng.uniform(-np.pi, np.pi), rng.uniform(0.1, 1.2)
-        lit = (x * np.cos(turn) + 0.6 * y * np.sin(turn)) * np.sin(tilt) + z * np.cos(tilt)
-        noise = cv2.resize(rng.normal(0, 1, (9, 9)).astype(np.float32), x.shape[::-1], interpolation=cv2.INTER_CUBIC)
-        return ((rng.uniform(-0.2, 0.7) - lit + rng.uniform(0, 0.12) * noise) * 0.4 * self._size).astype(np.float32)
-
     # -- shapes: (S, S) signed distances in pixels, positive inside ---------------------------------------------------
 
     def _place(self, spread: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -83,6 +72,11 @@ class Scene:
         turn = rng.uniform(-np.pi, np.pi) if rng.random() < 0.5 else rng.normal(0, 0.25)
         x, y = self._x - at[0], self._y - at[1]
         return x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+
+    def _waves(self, cells: int) -> np.ndarray:
+        """(S, S) float32 smooth noise, so many cells across."""
+        noise = self._rng.normal(0, 1, (cells, cells)).astype(np.float32)
+        return cv2.resize(noise, self._x.shape[::-1], interpolation=cv2.INTER_CUBIC)
 
     def _ball(self) -> np.ndarray:
         """An oval, mostly with a stalk: microphones, lollipops, spoons."""
@@ -111,7 +105,7 @@ class Scene:
         rng = self._rng
         x, y = self._place()
         radius = rng.uniform(0.1, 0.35) * self._size
-        noise = cv2.resize(rng.normal(0, 1, (8, 8)).astype(np.float32), x.shape[::-1], interpolation=cv2.INTER_CUBIC)
+        noise = self._waves(8)
         return (radius * (1 + 0.45 * noise) - np.hypot(x, y * rng.uniform(0.6, 1.6))).astype(np.float32)
 
     def _strip(self) -> np.ndarray:
@@ -178,6 +172,17 @@ class Scene:
         arm = np.where(x > end[0], rng.uniform(0.008, 0.025) - np.abs(y - path), -1.0)
         tip = rng.uniform(0.03, 0.07) - np.hypot(x - end[0], (y - end[1]) / rng.uniform(0.7, 1.3))
         return (np.maximum(arm, tip) * self._size).astype(np.float32)
+
+    def _away(self) -> np.ndarray:
+        """What of a rounded head turns away from a light, with a ragged edge."""
+        rng = self._rng
+        middle = self._low + self._span * (0.5, 0.5)
+        x, y = (self._x - middle[0]) / (0.55 * self._span[0]), (self._y - middle[1]) / (0.65 * self._span[1])
+        z = np.sqrt(np.maximum(1 - x * x - y * y, 0))
+        turn, tilt = rng.uniform(-np.pi, np.pi), rng.uniform(0.1, 1.2)
+        lit = (x * np.cos(turn) + 0.6 * y * np.sin(turn)) * np.sin(tilt) + z * np.cos(tilt)
+        noise = self._waves(9)
+        return ((rng.uniform(-0.2, 0.7) - lit + rng.uniform(0, 0.12) * noise) * 0.4 * self._size).astype(np.float32)
 
     # -- fillings: (S, S) luminance -----------------------------------------------------------------------------------
 
