@@ -458,7 +458,7 @@ class ClipEditor:
         target = plan.target if geometry else mesh
         shown = frame.rgb if known["hidden"] is None else known["hidden"].behind
         with self.clock("render"):
-            warp = build_warp(mesh, target, model.triangles, model.uv, frame.rgb.shape, self._device)
+            warp = build_warp(mesh, target, model.triangles, model.uv, frame.rgb.shape, self._device, self._loop)
             if warp is None:
                 return frame.rgb
             if geometry:

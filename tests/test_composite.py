@@ -372,3 +372,25 @@ def test_displacement_grows_with_intensity_and_ends_before_the_skirt_does(emotio
     assert size[-1] > 0.005  # half a millimetre on average over face and surroundings
     outer = slice(468 + 72, 468 + 108)  # the skirt's outer ring
     assert (moved[-1][outer] == 0).all()
+
+
+@pytest.mark.parametrize("yaw", [-50, -38, 0, 38, 50])
+def test_a_turned_faces_far_cheek_is_not_seen_through_its_mouth(yaw: int) -> None:
+    speech, loop, triangles = editors().geometry.speech, model().mouth_loop, model().triangles
+    turn = np.radians(yaw)
+    matrix = np.array([[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]])
+    open_face = model().mean + np.asarray(model().displacement @ (speech * np.float32(0.3)))
+    target = in_picture(open_face @ matrix.T, 2 * SCALE)
+    source = target - np.float32([4, 0, 0])
+    through, clear = (build_warp(source, target, triangles, model().uv, (480, 480), loop=edge) for edge in (None, loop))
+    hole = np.zeros(clear.shape, np.uint8)
+    cv2.fillPoly(hole, [np.round(target[loop, :2] - [clear.x0, clear.y0]).astype(np.int32)], 1)
+    taken = through.hit != clear.hit
+    assert hole.sum() > 100 and (hole[taken] == 1).all() and (clear.hit[taken] == -1).all()
+    # What is taken out stays in its place; the rest is as it was.
+    rows, columns = np.nonzero(taken)
+    np.testing.assert_allclose(clear.source[taken], np.stack([columns + clear.x0, rows + clear.y0], 1), atol=1e-4)
+    np.testing.assert_array_equal(clear.source[~taken], through.source[~taken])
+    a, b, c = target[triangles[clear.hit[(hole == 1) & (clear.hit >= 0)]], :2].transpose(1, 2, 0)
+    behind = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]) > 0
+    assert behind.mean() < 0.02 and taken.any() == (yaw != 0)

@@ -26,6 +26,7 @@ from talkedit.geometry.openings import (
     PURSE_REACH,
     PURSED,
     ROOM,
+    ROUNDED,
     SPOKEN,
     WIDEST,
     Openings,
@@ -220,6 +221,23 @@ def test_opening_follows_speech_alone_where_the_emotion_brings_nothing() -> None
     zero, wish, opening = np.zeros((468, 3), np.float32), 0.05, 0.08
     out = openings().lips(talking(opening), zero, speech(), wish, 0.0)
     assert_opened(out, opening * min(wish / (SPOKEN * eye()), LIP_RANGE[1] - 1))
+
+
+def test_lips_that_words_round_are_not_drawn_in_further() -> None:
+    corners, face = LIP_CORNERS_OUTER, talking(0.1)
+    lips = np.r_[OUTER_LIPS, INNER_LIPS]
+    rest = float(np.ptp(face[corners, 0])) / eye()
+    pull = np.zeros_like(face)
+    pull[:, 0] = -0.15 * eye() * np.sign(face[:, 0]) * np.isin(np.arange(468), lips)
+    drawn_in = []
+    for width in (rest, ROUNDED[1], sum(ROUNDED) / 2, ROUNDED[0]):
+        mouth = face.copy()
+        mouth[lips, 0] *= width / rest
+        out = openings().lips(mouth, pull, speech(), 0.0, 0.0)
+        drawn_in.append((width - float(np.ptp((mouth + out)[corners, 0])) / eye()) / 2)
+    assert rest > ROUNDED[1] and drawn_in[1] == pytest.approx(drawn_in[0], abs=2e-3)
+    assert 0.02 < drawn_in[0] <= NARROWEST and drawn_in[0] > drawn_in[2] + 0.01
+    assert drawn_in[3] == pytest.approx(0, abs=1e-4)
 
 
 def test_pauses_may_part_the_lips() -> None:

@@ -68,6 +68,7 @@ def build_warp(
     uv: np.ndarray,
     shape: tuple[int, ...],
     device: str = "cpu",
+    loop: np.ndarray | None = None,
 ) -> Warp | None:
     """Rasterises the edited mesh.
 
@@ -78,6 +79,7 @@ def build_warp(
         uv: (V, 2).
         shape: of the frame.
         device: where to rasterise, "cpu" or "cuda".
+        loop: (L,) vertices around the hole of the mouth, through which a turned face's far cheek must not be seen.
 
     Returns:
         The warp, or None where the mesh lies outside the frame.
@@ -87,7 +89,34 @@ def build_warp(
         return None
     attributes = np.concatenate([source[:, :2] - target[:, :2], uv], axis=1).astype(np.float32)
     values, hit = attribute_map(target.astype(np.float32), triangles, attributes, y1 - y0, x1 - x0, (x0, y0), device)
+    if loop is not None:
+        _clear(values, hit, target[:, :2] - np.float32([x0, y0]), triangles, loop)
     return Warp(x0, y0, *_split(values, np.float32(x0), np.float32(y0)), hit)
+
+
+def _clear(values: np.ndarray, hit: np.ndarray, points: np.ndarray, triangles: np.ndarray, loop: np.ndarray) -> None:
+    """Takes the back of the mesh out of the hole inside a loop, in place: lips that turn away themselves stay.
+
+    Args:
+        values: (h, w, C) interpolated over the mesh.
+        hit: (h, w) int32 triangle or -1.
+        points: (V, 2) vertices in the same pixels.
+        triangles: (F, 3) int32.
+        loop: (L,) vertices around the hole.
+    """
+    hole = np.zeros(hit.shape, np.uint8)
+    cv2.fillPoly(hole, [np.round(points[loop]).astype(np.int32)], 1)
+    rect = around(hole > 0)
+    if rect is None:
+        return
+    there = hit[rect] * (hole[rect] > 0) - (hole[rect] == 0)
+    found = np.unique(there[there >= 0])
+    a, b, c = points[triangles[found]].transpose(1, 2, 0)
+    away = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]) > 0
+    behind = found[away & ~np.isin(triangles[found], loop).any(1)]
+    seen = np.isin(there, behind)
+    hit[rect][seen] = -1
+    values[rect][seen] = 0
 
 
 @numba.njit(nogil=True, cache=True, error_model="numpy")

@@ -31,6 +31,8 @@ PURSED, ROUND, PURSE_REACH = 0.35, 0.14, 0.14
 # How far, over the eye distance, an emotion may draw an open mouth's corners in, and any mouth as a whole down; both
 # are approached, never passed. The jaw's own way down comes with the opening.
 NARROWEST, LOWEST = 0.06, 0.05
+# Widths, over the eye distance, of lips that words round fully, which no emotion draws in further, and not at all.
+ROUNDED = (0.34, 0.46)
 # How wide, over the eye distance, an emotion may draw a mouth, approached and never passed; and what it may always add.
 BROADEST, BROADER = 0.78, 0.05
 # How far around a corner of the mouth the skin goes along with it: the crease beyond the tracked corner would be drawn
@@ -160,14 +162,16 @@ class Openings:
         do, and no mouth far down."""
         corners = topo.LIP_CORNERS_OUTER
         side = np.sign(self._widen[corners])
+        width = abs(float(source[corners[0], 0] - source[corners[1], 0]))
         outwards = float((delta[corners, 0] * side).mean())
         inwards, outwards = max(-outwards, 0.0), max(outwards, 0.0)
-        width = abs(float(source[corners[0], 0] - source[corners[1], 0]))
         room = max(BROADEST * self._eye - width, BROADER * self._eye) / 2
         down = max(-float(delta[np.r_[topo.OUTER_LIPS, topo.INNER_LIPS], 1].mean()), 0.0)
         share = PURSED + (1 - PURSED) * float(smoothstep(gap / self._eye, 0, ROUND))
+        share *= float(smoothstep(width / self._eye, *ROUNDED))
         out = delta.copy()
-        out[:, 0] += np.float32(inwards - within(share * inwards, share * NARROWEST * self._eye)) * self._widen
+        narrower = within(share * inwards, max(share * NARROWEST * self._eye, 1e-6))
+        out[:, 0] += np.float32(inwards - narrower) * self._widen
         out[:, 0] -= np.float32(outwards - within(outwards, room)) * self._widen
         out[:, 1] += np.float32(down - within(down, LOWEST * self._eye)) * self._near
         for corner, near in zip(topo.LIP_CORNERS_OUTER, self._crease, strict=True):

@@ -31,8 +31,9 @@ from talkedit.mouth.rows import (
 
 # Over which gaps of the lips, in eye distances, a mouth shows more and more. Below, they are closed.
 OPEN = (0.01, 0.025)
-# Cavity colour as a share of the lips' mean colour where the source shows no cavity of its own.
-CAVITY_SHARE = np.float32([0.24, 0.18, 0.18])
+# Cavity colour as a share of the lips' mean colour where the source shows no cavity of its own; and how much redder it
+# is from such a redness of the lips on: in grey pictures it is grey.
+CAVITY_SHARE, CAVITY_RED, RED_LIPS = np.float32([0.18, 0.18, 0.18]), np.float32([0.06, 0, 0]), 0.2
 RING = 0.12  # lips are looked at so far outside their inner edge, over the distance to the mouth's middle
 # What lies nearer to the lips than that is theirs, not a row's, over the eye distance; up to the second distance what
 # looks like lips is.
@@ -125,7 +126,7 @@ def look_inside(
     if shows == 0 or min(area.shape[:2]) < 3:
         rows = tuple(row and registration.hold(row, eye, k) for k, row in enumerate(behind))
         none, share = np.zeros((1, 1, 4), np.float32), np.zeros((1, 1), np.float32)
-        own, cavity = [none, none], lips * CAVITY_SHARE
+        own, cavity = [none, none], _usual_cavity(lips)
         trust, shaded = registration.trust, [share, share]
         return Inside(loop, eye, blur, 0.0, 0.0, corner, own, none, share, shaded, rows, gains, trust, cavity, drawn)
 
@@ -296,9 +297,14 @@ def _relight(
     return bright, float(np.clip(gain, *GAIN))
 
 
+def _usual_cavity(lips: np.ndarray) -> np.ndarray:
+    """(3,) float32 colour of the dark inside between lips of a (3,) colour, where nobody sees it."""
+    return lips * (CAVITY_SHARE + CAVITY_RED * np.clip((lips[0] - lips[2]) / lips[0] / RED_LIPS, 0, 1))
+
+
 def _cavity_colour(rgb: np.ndarray, grey: np.ndarray, seen: np.ndarray, lips: np.ndarray) -> np.ndarray:
     """(3,) float32 colour of the dark inside: this mouth's own where it shows, else a share of the lips' colour."""
-    guess, inside = lips * CAVITY_SHARE, seen > 0.6
+    guess, inside = _usual_cavity(lips), seen > 0.6
     level = grey[inside]
     if len(level) < 12:
         return guess
