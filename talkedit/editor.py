@@ -515,7 +515,7 @@ class ClipEditor:
                 behind, guess = speaker.teeth.placed(*where), speaker.teeth.guessed(*where)
             views.append((look(behind, speaker.registration, guess), 1 - turned))
         if turned > 0:
-            views.append((look((None, None), Registration()), turned))
+            views.append((look((None, None), Registration(), smiles=True), turned))
         return views
 
     def meshes(self, frame: Frame, timeline: Timeline) -> tuple[np.ndarray, np.ndarray] | None:

@@ -711,3 +711,24 @@ def test_two_views_of_a_mouth_are_mixed_by_their_shares() -> None:
     one, other, both = (p.astype(float) for p in pictures)
     assert np.abs(one - other).max() > 20
     np.testing.assert_allclose(both, 0.25 * one + 0.75 * other, atol=0.51)
+
+
+def test_bright_teeth_of_a_turned_smile_are_the_upper_ones_whatever_shadow_their_lip_throws() -> None:
+    y = np.broadcast_to(np.linspace(0, 1, 80)[:, None], (80, 100))
+    known = np.ones((80, 100), np.float32)
+    between = np.ascontiguousarray(y, np.float32)
+
+    def mouth(*dark: tuple[float, float]) -> np.ndarray:
+        level = np.full((80, 100), 200.0)
+        for low, high in dark:
+            level[(y >= low) & (y <= high)] = 20
+        return np.repeat(level[..., None], 3, 2).astype(np.uint8)
+
+    shadowed = mouth((0, 0.2))
+    assert split(shadowed, known, between) < 0.3
+    assert split(shadowed, known, between, smiles=True) > 0.85
+    assert split(mouth(), known, between, smiles=True) > 0.85
+    # A line that lies deeper is one between the rows, and what is dark down to it hides the upper ones.
+    for picture in (mouth((0.5, 0.65)), mouth((0, 0.2), (0.5, 0.65))):
+        assert split(picture, known, between, smiles=True) == pytest.approx(0.58, abs=0.1)
+    assert split(mouth((0, 0.6)), known, between, smiles=True) < 0.5

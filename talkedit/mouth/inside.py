@@ -103,6 +103,7 @@ def look_inside(
     behind: tuple[Row | None, Row | None],
     registration: Registration,
     guess: Row | None = None,
+    smiles: bool = False,
 ) -> Inside:
     """Takes a mouth apart.
 
@@ -114,6 +115,7 @@ def look_inside(
         behind: upper and lower row of teeth where the pose puts them.
         registration: of these rows in this shot, told of this frame's index.
         guess: a drawn upper row where the pose puts it.
+        smiles: without rows behind, bright teeth are taken for the upper ones.
     """
     loop = np.asarray(loop, np.float32)
     x0, y0, x1, y1 = bounds(loop, frame.shape, 4 + round(2.5 * GOES_ON * eye))
@@ -135,7 +137,7 @@ def look_inside(
     red = redness(rgb)
     seen, like_lips, near, rimmed = _seen(red, grey, here, eye, feather, lips)
     like_teeth = toothness(rgb, light)
-    rows, teeth, lower = _part(area, grey, seen, like_teeth, here, behind, registration, (corner, eye, feather))
+    rows, teeth, lower = _part(area, grey, seen, like_teeth, here, behind, registration, (corner, eye, feather), smiles)
     cavity = _cavity_colour(rgb, grey, seen, lips)
     beyond = _continued(rgb, seen * np.float32(shows), eye)
     broad = cv2.GaussianBlur(grey, (0, 0), TOOTH * eye)
@@ -216,6 +218,7 @@ def _part(
     behind: tuple[Row | None, Row | None],
     registration: Registration,
     scale: tuple[np.ndarray, float, float],
+    smiles: bool,
 ) -> tuple[tuple[Row | None, Row | None], list[np.ndarray], np.ndarray]:
     """The rows laid onto what the frame shows of them, where their teeth lie, and how far a place is the lower's.
 
@@ -229,6 +232,7 @@ def _part(
         behind: the rows where the pose puts them.
         registration: of the rows.
         scale: (2,) corner of the area in the frame, outer-eye distance and softness of edges, pixels.
+        smiles: see `talkedit.mouth.rows.split`.
 
     Returns:
         both rows; (h, w) 0..1 for each; (h, w) 0..1.
@@ -244,7 +248,7 @@ def _part(
         teeth[0] = upper.where(corner, (h, w))
         middle = np.broadcast_to(np.abs(x - loop[:, 0].mean()) < MIDDLE * eye, (h, w))
         end = row_end(teeth[0], between, middle)
-    edge = split(area, seen, between, end, SURE * eye / gap)
+    edge = split(area, seen, between, end, SURE * eye / gap, smiles)
     below = np.clip((between - edge) / max(0.08, 1.5 * feather / gap) + 0.5, 0, 1)
     bent = like_teeth * (1 - smoothstep(np.abs(between - edge) * (gap / eye), *BENT))
     if lower is not None:

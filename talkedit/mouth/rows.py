@@ -17,6 +17,8 @@ SURE = 0.015  # how surely a row is placed, in eye distances
 SPLIT_SOFT = 3.0  # pixels over which one row passes into the other
 # Teeth are less red than lips and skin, and not much darker than skin.
 _PALE, _BRIGHT = (0.42, 0.22), (0.35, 0.7)
+# The uppermost depths that may be a shadow; and how much, beside a black line, it counts that all teeth are upper ones.
+SHADED, UPPER = 2, 0.015
 _LAYERS = 100  # thin layers between the lips
 _EVENLY = np.full((1, 3), 1 / 3, np.float32)
 _RING = 1.75  # where the skin around the mouth is read: inner lips enlarged by so much
@@ -38,8 +40,9 @@ def depth(x: np.ndarray, y: np.ndarray, loop: np.ndarray) -> np.ndarray:
 
 
 def split(
-    area: np.ndarray, known: np.ndarray, between: np.ndarray, expected: float | None = None, sure: float = 0.2
-) -> float:
+    area: np.ndarray, known: np.ndarray, between: np.ndarray, expected: float | None = None, sure: float = 0.2,
+    smiles: bool = False,
+) -> float:  # fmt: skip
     """Depth of the dark line between the rows of teeth; late where all is bright, as upper teeth show most.
 
     A soft minimum of the brightness over depth, so that it does not jump from frame to frame.
@@ -50,6 +53,8 @@ def split(
         between: (h, w) depth of each pixel.
         expected: depth at which the upper row should end, where that is known.
         sure: how far from there it may really end.
+        smiles: nothing is expected, but bright teeth are taken for the upper ones, also under a narrow dark line, which
+            is their lip's shadow.
     """
     inside = known > 0.5
     if inside.sum() < 12:
@@ -63,7 +68,11 @@ def split(
     counts, levels = np.stack(sums) @ np.exp(-0.5 * ((middles[:, None] - bins) / 0.08) ** 2)
     profile = levels / np.maximum(counts, 1e-3)
     contrast = profile / max(float(profile.max()), 1.0)
+    if smiles:
+        contrast[:SHADED] = np.maximum.accumulate(contrast[SHADED::-1])[:0:-1]
     weight = np.exp(-8 * contrast) * np.linspace(0.5, 1.5, len(bins))
+    if smiles:
+        weight[-1] += UPPER
     if expected is None:
         return float((weight * bins).sum() / weight.sum())
     weight = weight / weight.max() * np.exp(-0.5 * ((bins - expected) / sure) ** 2)
