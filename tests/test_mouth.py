@@ -20,7 +20,7 @@ from talkedit.mouth.alignment import HEIGHT, WIDTH, align, cut, from_crop, hidde
 from talkedit.mouth.completion import Completion, complete, load_completion, save_completion
 from talkedit.mouth.dentition import ARCH, CROWNS, EDGE, TURN, upper_row
 from talkedit.mouth.grid import Grid
-from talkedit.mouth.inside import look_inside
+from talkedit.mouth.inside import CAVITY_RED, CAVITY_SHARE, look_inside
 from talkedit.mouth.interior import WIDER, _close, _widened, fill_mixed, fill_mouth
 from talkedit.mouth.invention import OPENED, invent
 from talkedit.mouth.lips import beside_lips, between_lips
@@ -684,7 +684,7 @@ def test_a_mouth_never_seen_open_is_darkest_above_and_shows_a_tongue_below(monke
         rows = np.s_[round(moved[:, 1].min()) : round(moved[:, 1].max()) + 1]
         columns.append(picture[rows, round(moved[:, 0].mean())].astype(float).mean(1))
     lit, dark = columns
-    hole = dark < 0.6 * inside.cavity.mean() / 0.2  # the lips are brighter
+    hole = dark < 0.6 * inside.cavity.mean() / (CAVITY_SHARE + CAVITY_RED).mean()  # the lips are brighter
     assert hole.sum() > 6 and lit[hole].argmin() < hole.sum() / 2
     gain = lit[hole] / dark[hole]
     assert gain[0] == pytest.approx(1, abs=0.02) and gain.max() > 1.15

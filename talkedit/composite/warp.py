@@ -109,7 +109,7 @@ def _clear(values: np.ndarray, hit: np.ndarray, points: np.ndarray, triangles: n
     rect = around(hole > 0)
     if rect is None:
         return
-    there = hit[rect] * (hole[rect] > 0) - (hole[rect] == 0)
+    there = np.where(hole[rect] > 0, hit[rect], -1)
     found = np.unique(there[there >= 0])
     a, b, c = points[triangles[found]].transpose(1, 2, 0)
     away = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]) > 0

@@ -162,16 +162,15 @@ class Openings:
         do, and no mouth far down."""
         corners = topo.LIP_CORNERS_OUTER
         side = np.sign(self._widen[corners])
-        width = abs(float(source[corners[0], 0] - source[corners[1], 0]))
         outwards = float((delta[corners, 0] * side).mean())
         inwards, outwards = max(-outwards, 0.0), max(outwards, 0.0)
+        width = abs(float(source[corners[0], 0] - source[corners[1], 0]))
         room = max(BROADEST * self._eye - width, BROADER * self._eye) / 2
         down = max(-float(delta[np.r_[topo.OUTER_LIPS, topo.INNER_LIPS], 1].mean()), 0.0)
         share = PURSED + (1 - PURSED) * float(smoothstep(gap / self._eye, 0, ROUND))
         share *= float(smoothstep(width / self._eye, *ROUNDED))
         out = delta.copy()
-        narrower = within(share * inwards, max(share * NARROWEST * self._eye, 1e-6))
-        out[:, 0] += np.float32(inwards - narrower) * self._widen
+        out[:, 0] += np.float32(inwards - share * within(inwards, NARROWEST * self._eye)) * self._widen
         out[:, 0] -= np.float32(outwards - within(outwards, room)) * self._widen
         out[:, 1] += np.float32(down - within(down, LOWEST * self._eye)) * self._near
         for corner, near in zip(topo.LIP_CORNERS_OUTER, self._crease, strict=True):

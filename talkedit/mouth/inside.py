@@ -33,7 +33,7 @@ from talkedit.mouth.rows import (
 OPEN = (0.01, 0.025)
 # Cavity colour as a share of the lips' mean colour where the source shows no cavity of its own; and how much redder it
 # is from such a redness of the lips on: in grey pictures it is grey.
-CAVITY_SHARE, CAVITY_RED, RED_LIPS = np.float32([0.18, 0.18, 0.18]), np.float32([0.06, 0, 0]), 0.2
+CAVITY_SHARE, CAVITY_RED, RED_LIPS = 0.18, np.float32([0.06, 0, 0]), 0.2
 RING = 0.12  # lips are looked at so far outside their inner edge, over the distance to the mouth's middle
 # What lies nearer to the lips than that is theirs, not a row's, over the eye distance; up to the second distance what
 # looks like lips is.
