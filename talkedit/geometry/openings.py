@@ -33,6 +33,9 @@ PURSED, ROUND, PURSE_REACH = 0.35, 0.14, 0.14
 NARROWEST, LOWEST = 0.06, 0.05
 # Widths, over the eye distance, of lips that words round fully, which no emotion draws in further, and not at all.
 ROUNDED = (0.34, 0.46)
+# Widths of lips that a smile, which draws the corners out by so much, over the eye distance, leaves more and more as
+# words have them; and how much of it they hold back at most.
+NARROW, SMILE, STILL = (0.40, 0.56), 0.04, 0.7
 # How wide, over the eye distance, an emotion may draw a mouth, approached and never passed; and what it may always add.
 BROADEST, BROADER = 0.78, 0.05
 # How far around a corner of the mouth the skin goes along with it: the crease beyond the tracked corner would be drawn
@@ -163,8 +166,11 @@ class Openings:
         corners = topo.LIP_CORNERS_OUTER
         side = np.sign(self._widen[corners])
         outwards = float((delta[corners, 0] * side).mean())
-        inwards, outwards = max(-outwards, 0.0), max(outwards, 0.0)
         width = abs(float(source[corners[0], 0] - source[corners[1], 0]))
+        held = STILL * float(smoothstep(outwards / self._eye, 0, SMILE) * (1 - smoothstep(width / self._eye, *NARROW)))
+        delta = delta * (1 - np.float32(held) * self._near[:, None])
+        outwards *= 1 - held
+        inwards, outwards = max(-outwards, 0.0), max(outwards, 0.0)
         room = max(BROADEST * self._eye - width, BROADER * self._eye) / 2
         down = max(-float(delta[np.r_[topo.OUTER_LIPS, topo.INNER_LIPS], 1].mean()), 0.0)
         share = PURSED + (1 - PURSED) * float(smoothstep(gap / self._eye, 0, ROUND))

@@ -50,6 +50,10 @@ FEATHER = 0.008  # softness of what is cut out, over the eye distance
 GOES_ON = 0.03  # how far the inside is continued under the lips, about, over the eye distance
 # Over which shares of the inside around it that fades, and darkens to what share of its brightness.
 FADES, DARKENS, UNLIT = (0.02, 0.25), (0.05, 0.35), 0.2
+# Rows touch where little is as dark between them, over their brightness, so near to the line, over the eye distance;
+# how much of it, over what is bright, there is where they do and where they do not; and how much of either's height
+# must show, clear of the line, to tell.
+BETWEEN, NIGH, PARTED, BARED, CLEAR = (0.35, 0.6), 0.05, (0.1, 0.3), (0.004, 0.01), 0.008
 GAIN = (0.6, 1.1)  # how far remembered teeth are made darker or lighter
 SHADOW = (0.45, 0.8)  # own pixels this much darker than remembered teeth are the lips' shadow on them
 TOOTH = 0.02  # brightness of teeth is compared over such a width, over the eye distance
@@ -72,6 +76,7 @@ class Inside:
         lower: (h, w) float32 0..1, share of that which is the lower row's.
         shaded: two (h, w) float32 0..1, own pixels too dark for teeth where a wider mouth would show the row.
         rows: remembered teeth, laid onto the own ones; None where there are none.
+        shut: 0..1, the rows of teeth touch.
         gains: what the remembered colours are multiplied by.
         trust: 0..1, how far the remembered teeth may show.
         cavity: (3,) float32 colour of the dark.
@@ -89,6 +94,7 @@ class Inside:
     lower: np.ndarray
     shaded: list[np.ndarray]
     rows: tuple[Row | None, Row | None]
+    shut: float
     gains: list[float]
     trust: np.ndarray
     cavity: np.ndarray
@@ -130,14 +136,18 @@ def look_inside(
         none, share = np.zeros((1, 1, 4), np.float32), np.zeros((1, 1), np.float32)
         own, cavity = [none, none], _usual_cavity(lips)
         trust, shaded = registration.trust, [share, share]
-        return Inside(loop, eye, blur, 0.0, 0.0, corner, own, none, share, shaded, rows, gains, trust, cavity, drawn)
+        return Inside(
+            loop, eye, blur, 0.0, 0.0, corner, own, none, share, shaded, rows, 0.0, gains, trust, cavity, drawn
+        )
 
     feather = max(blur, FEATHER * eye)
     rgb, grey, here = area.astype(np.float32), brightness(area), loop - corner.astype(np.float32)
     red = redness(rgb)
     seen, like_lips, near, rimmed = _seen(red, grey, here, eye, feather, lips)
     like_teeth = toothness(rgb, light)
-    rows, teeth, lower = _part(area, grey, seen, like_teeth, here, behind, registration, (corner, eye, feather), smiles)
+    rows, teeth, lower, shut = _part(
+        area, grey, seen, like_teeth, here, behind, registration, (corner, eye, feather), smiles
+    )
     cavity = _cavity_colour(rgb, grey, seen, lips)
     beyond = _continued(rgb, seen * np.float32(shows), eye)
     broad = cv2.GaussianBlur(grey, (0, 0), TOOTH * eye)
@@ -165,7 +175,7 @@ def look_inside(
     rounded *= 1 - float(smoothstep((seen * like_teeth).sum() / max(seen.sum(), 1e-6), *TOOTHED))
     trust = registration.trust
     return Inside(
-        loop, eye, blur, shows, rounded, corner, own, beyond, lower, shaded, rows, gains, trust, cavity, drawn
+        loop, eye, blur, shows, rounded, corner, own, beyond, lower, shaded, rows, shut, gains, trust, cavity, drawn
     )
 
 
@@ -219,7 +229,7 @@ def _part(
     registration: Registration,
     scale: tuple[np.ndarray, float, float],
     smiles: bool,
-) -> tuple[tuple[Row | None, Row | None], list[np.ndarray], np.ndarray]:
+) -> tuple[tuple[Row | None, Row | None], list[np.ndarray], np.ndarray, float]:
     """The rows laid onto what the frame shows of them, where their teeth lie, and how far a place is the lower's.
 
     A row of teeth belongs to one jaw: what lies above the mouth's dark line is the upper's, the rest the lower's; but
@@ -235,7 +245,7 @@ def _part(
         smiles: see `talkedit.mouth.rows.split`.
 
     Returns:
-        both rows; (h, w) 0..1 for each; (h, w) 0..1.
+        both rows; (h, w) 0..1 for each; (h, w) 0..1; 0..1, the rows touch.
     """
     corner, eye, feather = scale
     gap, (h, w) = max(gap_of(loop), 1.0), grey.shape
@@ -255,7 +265,34 @@ def _part(
         lower = registration.place(lower.moved(-corner), grey, seen * (1 - teeth[0]), eye, 1).moved(corner)
         teeth[1] = lower.where(corner, (h, w))
         below = below + (1 - below) * teeth[1] * bent
-    return (upper, lower), teeth, (below * (1 - teeth[0] * bent)).astype(np.float32)
+    touch = 0.0
+    if upper is not None and lower is not None:
+        middle = seen * (np.abs(x - loop[:, 0].mean()) < MIDDLE * eye)
+        touch = _touch(grey, middle, like_teeth, (between - edge) * np.float32(gap / eye), teeth[1], eye)
+    return (upper, lower), teeth, (below * (1 - teeth[0] * bent)).astype(np.float32), registration.together(touch)
+
+
+def _touch(
+    grey: np.ndarray, middle: np.ndarray, like_teeth: np.ndarray, down: np.ndarray, lower: np.ndarray, eye: float
+) -> float:
+    """0..1: both rows show in the middle of the mouth, and no dark between them.
+
+    Args:
+        grey: (h, w) float32 brightness.
+        middle, like_teeth: (h, w) 0..1, the middle of the mouth's inside, and what looks like teeth.
+        down: (h, w) how far below the line between the rows, over the eye distance.
+        lower: (h, w) 0..1 where the lower row's teeth lie.
+        eye: outer-eye distance, pixels.
+    """
+    if not (middle > 0.5).any():
+        return 0.0
+    bright = max(float(np.percentile(grey[middle > 0.5], 90)), 1.0)
+    dark = middle * (1 - smoothstep(grey / bright, *BETWEEN)) * (np.abs(down) < NIGH)
+    teeth = middle * like_teeth
+    out = 1 - smoothstep(float(dark.sum()) / max(float(teeth.sum()), 1.0), *PARTED)
+    for row in (middle * (down < -CLEAR), teeth * lower):  # upper teeth may lie in shadow
+        out = out * smoothstep(float(row.sum()) / (2 * MIDDLE * eye**2), *BARED)
+    return float(out)
 
 
 def _continued(rgb: np.ndarray, seen: np.ndarray, eye: float) -> np.ndarray:

@@ -29,6 +29,9 @@ LIP_MIDDLE = 0.5  # share of a lip, about, that counts as its middle
 # How much of the way from its jaw's movement to its lip's a row goes: it reaches under the lip for a while only, and a
 # lip that slid all the way would bare the dark behind it.
 RIDES = 0.35
+# Rows that touch stay together where an edit would part them by less, over the eye distance, and part as it says where
+# by more: smiles are made with clenched teeth, and what looks like the line between them may not be it.
+TOUCH = (0.03, 0.05)
 WIDENING = 0.5  # how much of a mouth's widening its inside takes part in where it shows no teeth
 # So much wider, over the eye distance, a smile shows its row of teeth up to the corners, where the source has shadow.
 SMILES = (0.02, 0.1)
@@ -111,17 +114,18 @@ def fill_mouth(
     wider = (np.linalg.norm(loop[10] - loop[0]) - np.linalg.norm(source[10] - source[0])) / eye
     wide = np.float32(smoothstep(wider, *SMILES))
     whole = max(wide, np.float32(smoothstep((gap_of(loop) - gap_of(source)) / eye, *BARES)))
+    moves = _ways(jaws, moved, inside.shut, eye)
     drawn = np.zeros(shape, np.float32)
     if inside.guess is not None:  # behind all that was seen
         row, gain = inside.guess
-        at = corner - _ridden(jaws[0], moved[_LIPS[0]])
+        at = corner - moves[0]
         drawn = row.where(at, shape) * (alpha > 0) * np.float32(smoothstep(gap_of(target) / eye, *SHOWS_DRAWN))
         mouth += (np.minimum(row.colours(at, shape) * np.float32(gain), 255) - mouth) * drawn[..., None]
     for k in (1, 0):  # the upper row lies before the lower
         row, lip = inside.rows[k], _LIPS[k]
         share = inside.lower if k else 1 - inside.lower
         if row is not None:
-            move = _ridden(jaws[k], moved[lip])
+            move = moves[k]
             teeth = row.where(corner - move, shape)
             if whole > 0:
                 teeth += whole * (row.where(corner - move, shape, wide=True) - teeth)
@@ -158,9 +162,20 @@ def fill_mouth(
     picture[rect] = np.clip(lips + (mouth - lips) * alpha[..., None] + 0.5, 0, 255).astype(np.uint8)
 
 
-def _ridden(jaw: np.ndarray, lip: np.ndarray) -> np.ndarray:
-    """(2,) how far a row goes, of the (2,) way of its jaw and the (11, 2) ways of its lip."""
-    return jaw + RIDES * ((_WEIGHTS * lip).sum(0) - jaw)
+def _ways(jaws: np.ndarray, moved: np.ndarray, shut: float, eye: float) -> np.ndarray:
+    """(2, 2) pixels that each row goes: with its jaw, some of the way with its lip, and together where they touch.
+
+    Args:
+        jaws: (2, 2) ways of the jaws, pixels.
+        moved: (20, 2) ways of the inner lips, pixels.
+        shut: 0..1, the rows touch.
+        eye: outer-eye distance, pixels.
+    """
+    lips = np.stack([(_WEIGHTS * moved[lip]).sum(0) for lip in _LIPS])
+    ways = jaws + RIDES * (lips - jaws)
+    apart = ways[1] - ways[0]
+    ways[1] -= shut * apart * (1 - smoothstep(np.linalg.norm(apart) / eye, *TOUCH))
+    return ways
 
 
 def _widened(mouth: np.ndarray, source: np.ndarray, target: np.ndarray, width: float) -> np.ndarray:

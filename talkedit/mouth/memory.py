@@ -51,6 +51,9 @@ DARKER = 0.985  # by which it gets darker there, a pixel
 # A row goes on so far beyond its ends, in eye distances, that much lower an eye distance, and loses so much of its
 # light on the way; a column with less of it than this share of the highest lies beyond.
 BACK, RECEDES, SHADED, SPARSE = 0.16, 1.2, 0.6, 0.6
+# So dark beside the brightest of its column the line between the rows is, and so much brighter what lies beyond it.
+LINE = (0.75, 1.1)
+APART = 0.04  # teeth further apart, over the eye distance, are none of one row
 CLOSE = 2  # half the width of gaps between teeth, pixels
 SHRINK = 1.5  # tracked inner lips lie up to so many pixels outside the real ones
 # Inner-lip gap over the eye distance that bares most people's upper teeth: who shows none in most such frames hides
@@ -280,8 +283,13 @@ class MouthMemory:
         picture = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
         # The thin dark lines between teeth belong to the row.
         across = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * CLOSE + 1, 2 * CLOSE + 1))
-        teeth = cv2.morphologyEx(toothness(picture, light) * (total > 0.5), cv2.MORPH_CLOSE, across)
+        teeth = toothness(picture, light) * (total > 0.5)
+        teeth *= _this_side(brightness(picture), teeth, is_lower)
+        teeth = cv2.morphologyEx(teeth, cv2.MORPH_CLOSE, across)
         teeth = (np.clip(1.5 * cv2.GaussianBlur(teeth, (0, 0), 0.8), 0, 1) * total).astype(np.float32)
+        teeth *= _together(teeth, pixels)
+        if not (teeth > 0.5).any():
+            return None
         # Every one of them was put a little beside its place: their mean is nearer to it.
         picture = _lengthen(picture, teeth, round(UNDER * pixels), 1 if is_lower else -1)
         picture, arch = _arch(picture, teeth, pixels)
@@ -294,6 +302,49 @@ def _scale(eye: float) -> float:
     return float(np.clip(eye, *_PIXELS))
 
 
+def _this_side(grey: np.ndarray, teeth: np.ndarray, is_lower: bool) -> np.ndarray:
+    """(h, w) float32 0 or 1: what lies on this side of the dark line between the rows, where there is one.
+
+    Args:
+        grey: (h, w) float32 brightness.
+        teeth: (h, w) float32 0..1 of the row, and perhaps of the other behind the line.
+        is_lower: the other row lies above.
+    """
+    if is_lower:
+        return _this_side(grey[::-1], teeth[::-1], False)[::-1]
+    sure = teeth > 0.5
+    if not sure.any():
+        return np.ones_like(teeth)
+    matt = np.minimum(grey, np.percentile(grey[sure], 70))
+    most, least = np.zeros(grey.shape[1]), np.full(grey.shape[1], np.inf)
+    ended, out = np.zeros(grey.shape[1], bool), np.ones_like(teeth)
+    for y in range(len(grey)):
+        most = np.where(sure[y], np.maximum(most, matt[y]), most)
+        ended |= matt[y] > LINE[1] * least
+        least = np.where(matt[y] < LINE[0] * most, np.minimum(least, matt[y]), np.inf)
+        out[y] = ~ended
+    return out
+
+
+def _together(teeth: np.ndarray, pixels: float) -> np.ndarray:
+    """(h, w) uint8 0 or 1: the largest group of what looks like teeth; bits that lie apart are lips' and highlights.
+
+    Args:
+        teeth: (h, w) float32 0..1.
+        pixels: per eye distance.
+    """
+    near = cv2.dilate((teeth > 0.5).astype(np.uint8), np.ones((1, 2 * round(APART * pixels / 2) + 1), np.uint8))
+    count, label, stats, _ = cv2.connectedComponentsWithStats(near)
+    if count < 2:
+        return np.ones_like(near)
+    return cv2.dilate((label == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()).astype(np.uint8), np.ones((3, 3), np.uint8))
+
+
+def _matt(picture: np.ndarray, teeth: np.ndarray) -> np.ndarray:
+    """(3,) the brightest colour that a row goes on with where it was not seen: a highlight does not."""
+    return np.percentile(picture[teeth > 0.5], 70, axis=0)
+
+
 def _lengthen(picture: np.ndarray, teeth: np.ndarray, pixels: int, step: int) -> np.ndarray:
     """(h, w, 3) uint8: the row goes on under the lip that hid its upper end; ``teeth`` grows with it, in place.
 
@@ -304,10 +355,11 @@ def _lengthen(picture: np.ndarray, teeth: np.ndarray, pixels: int, step: int) ->
         step: 1 downwards, -1 upwards.
     """
     out = picture.astype(np.float32)
+    matt = _matt(picture, teeth)
     for _ in range(pixels):
         more = np.roll(teeth, step, axis=0) * DARKER
         new = more > teeth
-        out[new] = (np.roll(out, step, axis=0) * DARKER)[new]
+        out[new] = np.minimum(np.roll(out, step, axis=0)[new], matt) * DARKER
         teeth[new] = more[new]
     return (out + 0.5).astype(np.uint8)
 
@@ -331,7 +383,7 @@ def _arch(picture: np.ndarray, teeth: np.ndarray, pixels: float) -> tuple[np.nda
         return picture, teeth
     out, arch, w = picture.copy(), teeth.copy(), teeth.shape[1]
     middle = (np.arange(len(teeth)) @ teeth).sum() / teeth.sum()
-    matt = np.percentile(picture[teeth > 0.5], 70, axis=0)  # a highlight is not mirrored
+    matt = _matt(picture, teeth)
     for end, step in ((full[0], -1), (full[-1], 1)):
         for away in range(1, min(round(BACK * pixels), w - 1 - end if step > 0 else end, full[-1] - full[0])):
             far, to, source = away / pixels, end + step * away, end - step * away

@@ -28,6 +28,7 @@ _TEETH = 0.4  # from which on a place is one of teeth
 _FEWEST = 12  # pixels that a frame must show, and a row must have, to be compared
 _SURE = (0.25, 0.55)  # correlation of rows that were hardly, and surely, found
 
+_NEWS = 0.5  # share of what a frame tells of rows that touch
 _AGREE = (0.2, 0.6)  # share of a row's places that look like teeth, over which it is believed
 # How fast doubt is learned (teeth in sight end it at once), and from what area, in squared eye distances, on.
 _LEARNS, _TELLS = 0.6, 0.001
@@ -102,17 +103,19 @@ class Registration:
     Attributes:
         offsets: (2, 2) of the upper and the lower row, in eye distances.
         trust: (2,) 0..1, how far frames show teeth where these offsets put the rows.
+        touch: 0..1, the rows touch.
         last: index of the frame that they were found in; they count for the next one only.
     """
 
     offsets: np.ndarray = field(default_factory=lambda: np.zeros((2, 2)))
     trust: np.ndarray = field(default_factory=lambda: np.ones(2))
+    touch: float = 0.0
     last: int = -1
 
     def follow(self, index: int) -> None:
         """Forgets what was found if the frame with this index does not follow the last one."""
         if index != self.last + 1:
-            self.offsets, self.trust = np.zeros((2, 2)), np.ones(2)
+            self.offsets, self.trust, self.touch = np.zeros((2, 2)), np.ones(2), 0.0
         self.last = index
 
     def place(self, row: Row, grey: np.ndarray, seen: np.ndarray, eye: float, which: int) -> Row:
@@ -125,6 +128,11 @@ class Registration:
     def hold(self, row: Row, eye: float, which: int) -> Row:
         """The row where it was last, as closed lips do not show it."""
         return row.moved(self.offsets[which] * eye)
+
+    def together(self, touch: float) -> float:
+        """0..1, the rows touch, given what one frame shows; half of what is new is believed at once."""
+        self.touch += _NEWS * (touch - self.touch)
+        return self.touch
 
     def compare(self, overlap: np.ndarray, like_teeth: np.ndarray, eye: float, which: int) -> None:
         """Trusts a row less if the frame shows no teeth where it should lie: it is further under the lip then.
