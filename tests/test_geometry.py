@@ -22,12 +22,15 @@ from talkedit.geometry.openings import (
     LID_RANGE,
     LIP_RANGE,
     LOWEST,
+    NARROW,
     NARROWEST,
     PURSE_REACH,
     PURSED,
     ROOM,
     ROUNDED,
+    SMILE,
     SPOKEN,
+    STILL,
     WIDEST,
     Openings,
     smoothstep,
@@ -223,6 +226,22 @@ def test_opening_follows_speech_alone_where_the_emotion_brings_nothing() -> None
     assert_opened(out, opening * min(wish / (SPOKEN * eye()), LIP_RANGE[1] - 1))
 
 
+def test_a_smile_draws_narrow_lips_out_less_and_others_as_before() -> None:
+    corners, face = LIP_CORNERS_OUTER, talking(0.1)
+    lips = np.r_[OUTER_LIPS, INNER_LIPS]
+    rest = float(np.ptp(face[corners, 0])) / eye()
+    smile = np.zeros_like(face)
+    smile[:, 0] = SMILE * eye() * np.sign(face[:, 0]) * np.isin(np.arange(468), lips)
+    drawn_out = []
+    for width in (max(rest, NARROW[1]), NARROW[1], sum(NARROW) / 2, NARROW[0]):
+        mouth = face.copy()
+        mouth[lips, 0] *= width / rest
+        out = openings().lips(mouth, smile, speech(), 0.0, 0.0)
+        drawn_out.append((float(np.ptp((mouth + out)[corners, 0])) / eye() - width) / 2)
+    assert drawn_out[0] == pytest.approx(drawn_out[1], abs=2e-3) and drawn_out[0] > 0.9 * SMILE
+    np.testing.assert_allclose(np.divide(drawn_out[2:], drawn_out[1]), [1 - STILL / 2, 1 - STILL], atol=0.06)
+
+
 def test_lips_that_words_round_are_not_drawn_in_further() -> None:
     corners, face = LIP_CORNERS_OUTER, talking(0.1)
     lips = np.r_[OUTER_LIPS, INNER_LIPS]
@@ -311,7 +330,7 @@ def test_lips_that_stay_closed_are_not_pursed() -> None:
     assert np.abs(shut - delta)[np.r_[LEFT_EYE, RIGHT_EYE, 10]].max() < 2e-3
 
 
-@given(apart=st.floats(0, 0.6), smiling=st.floats(-0.1, 0.3))
+@given(apart=st.floats(0, 0.6), smiling=st.floats(0, 0.3))
 def test_no_emotion_draws_a_mouth_broader_than_smiles_are(apart: float, smiling: float) -> None:
     face, delta = talking(0.05), np.zeros((468, 3), np.float32)
     lips, side = np.r_[OUTER_LIPS, INNER_LIPS], np.sign(mean()[:, 0])

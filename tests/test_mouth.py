@@ -20,11 +20,11 @@ from talkedit.mouth.alignment import HEIGHT, WIDTH, align, cut, from_crop, hidde
 from talkedit.mouth.completion import Completion, complete, load_completion, save_completion
 from talkedit.mouth.dentition import ARCH, CROWNS, EDGE, TURN, upper_row
 from talkedit.mouth.grid import Grid
-from talkedit.mouth.inside import CAVITY_RED, CAVITY_SHARE, look_inside
-from talkedit.mouth.interior import WIDER, _close, _widened, fill_mixed, fill_mouth
+from talkedit.mouth.inside import CAVITY_RED, CAVITY_SHARE, _touch, look_inside
+from talkedit.mouth.interior import TOUCH, WIDER, _close, _ways, _widened, fill_mixed, fill_mouth
 from talkedit.mouth.invention import OPENED, invent
 from talkedit.mouth.lips import beside_lips, between_lips
-from talkedit.mouth.memory import BACK, KEPT, SPACING, MouthMemory, _arch
+from talkedit.mouth.memory import BACK, KEPT, SPACING, MouthMemory, _arch, _lengthen, _this_side, _together
 from talkedit.mouth.registration import Registration, find
 from talkedit.mouth.rows import Row, depth, redness, split, toothness
 from talkedit.reconstruct.pose import find_pose
@@ -333,6 +333,59 @@ def test_a_row_that_hardly_showed_goes_on_nowhere():
         picture, arch = _arch(row.picture, faint, 90)
         np.testing.assert_array_equal(picture, row.picture)
         np.testing.assert_array_equal(arch, faint)
+
+
+def test_what_lies_beyond_the_dark_line_is_the_other_rows_and_what_lies_apart_is_none() -> None:
+    grey, teeth = np.full((40, 60), 60.0, np.float32), np.zeros((40, 60), np.float32)
+    grey[8:20, 10:40], grey[20:23, 10:40], grey[23:30, 10:25] = 200, 110, 180  # upper row, line, lower row
+    teeth[8:20, 10:40] = teeth[23:30, 10:25] = 1
+    for turned in (False, True):
+        kept = _this_side(grey[::-1] if turned else grey, teeth[::-1] if turned else teeth, turned)
+        kept = (kept[::-1] if turned else kept) * teeth
+        assert (kept[8:20, 10:40] == 1).all() and kept[24:].max() == 0
+    grey[20:23, 10:40] = 180  # no dark line
+    assert (_this_side(grey, teeth, False) * teeth == teeth).all()
+    teeth[10:14, 50:52] = 1
+    assert (_together(teeth, 90) * teeth)[:, 48:].max() == 0 and (_together(teeth, 90) * teeth)[8:20, 10:40].all()
+    assert _together(0 * teeth, 90).all()
+
+
+def test_a_highlight_at_the_edge_of_the_lip_does_not_go_on_under_it() -> None:
+    row = teeth_row()
+    picture, teeth = row.picture.copy(), row.teeth.copy()
+    picture[16:18, 40:44] = 255
+    out = _lengthen(picture, teeth, 8, -1)
+    assert (out[16:18, 40:44] == 255).all() and out[8:16, 40:44].max() <= TOOTH[0] and teeth[9:16, 41:43].min() > 0.85
+
+
+def test_rows_touch_where_both_show_and_no_dark_lies_between_them() -> None:
+    eye, (h, w) = 100.0, (24, 24)
+    down = np.repeat(((np.arange(h, dtype=np.float32) - 12) / eye)[:, None], w, 1)
+    middle = np.ones((h, w), np.float32)
+
+    def touch(gap: int, lower: float = 1.0) -> float:
+        grey, teeth = np.full((h, w), 200, np.float32), np.ones((h, w), np.float32)
+        grey[12 - gap // 2 : 12 + (gap + 1) // 2], teeth[12 - gap // 2 : 12 + (gap + 1) // 2] = 20, 0
+        return _touch(grey, middle, teeth, down, lower * (down > 0).astype(np.float32), eye)
+
+    found = [touch(gap) for gap in (0, 1, 2, 4, 8)]
+    assert found[:2] == [1, 1] and found[4] == 0 and found == sorted(found, reverse=True)
+    assert touch(0, lower=0.0) == 0
+    assert _touch(np.full((h, w), 200, np.float32), 0 * middle, middle, down, middle, eye) == 0
+    shot = Registration()
+    assert [shot.together(1.0), shot.together(1.0), shot.together(0.0)] == [0.5, 0.75, 0.375]
+    shot.follow(7)
+    assert shot.touch == 0
+
+
+def test_rows_that_touch_part_only_as_an_edit_parts_them_far() -> None:
+    eye, lips = 100.0, np.zeros((20, 2), np.float32)
+    for apart, kept in ((0.5 * TOUCH[0], 1.0), (sum(TOUCH) / 2, 0.5), (TOUCH[1], 0.0)):
+        jaws = np.float32([[1, -2], [1, -2 + apart * eye / (1 - interior.RIDES)]])
+        free, held = (_ways(jaws, lips, touch, eye) for touch in (0.0, 1.0))
+        np.testing.assert_allclose(free[1] - free[0], [0, apart * eye], atol=1e-4)
+        np.testing.assert_allclose(held[1] - held[0], [0, (1 - kept) * apart * eye], atol=1e-3)
+        np.testing.assert_array_equal(held[0], free[0])
 
 
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (2.4, -1.3), (-3.0, 3.5)])
@@ -693,9 +746,7 @@ def test_a_mouth_never_seen_open_is_darkest_above_and_shows_a_tongue_below(monke
 def test_the_dark_between_grey_lips_is_grey_and_between_red_ones_redder() -> None:
     frame, loop = draw(face(0.0), 16), face(0.0)[INNER_LIPS, :2]
     grey = np.repeat(frame.mean(2, keepdims=True), 3, 2).astype(np.uint8)
-    red, plain = (
-        look_inside(f, loop, 90.0, 0.55, (None, None), Registration()).cavity for f in (frame, grey)
-    )
+    red, plain = (look_inside(f, loop, 90.0, 0.55, (None, None), Registration()).cavity for f in (frame, grey))
     assert np.ptp(plain) < 1e-3 and 0 < plain[0] < 60
     assert red[0] / red[2] > 1.2 * frame[..., 0].mean() / frame[..., 2].mean()
 
