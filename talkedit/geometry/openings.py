@@ -35,7 +35,7 @@ NARROWEST, LOWEST = 0.06, 0.05
 ROUNDED = (0.34, 0.46)
 # Widths of lips that a smile, which draws the corners out by so much, over the eye distance, leaves more and more as
 # words have them; and how much of it they hold back at most.
-NARROW, SMILE, STILL = (0.40, 0.54), 0.04, 0.7
+NARROW, SMILE, STILL = (0.40, 0.56), 0.04, 0.7
 # How wide, over the eye distance, an emotion may draw a mouth, approached and never passed; and what it may always add.
 BROADEST, BROADER = 0.78, 0.05
 # How far around a corner of the mouth the skin goes along with it: the crease beyond the tracked corner would be drawn

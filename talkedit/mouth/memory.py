@@ -54,6 +54,7 @@ BACK, RECEDES, SHADED, SPARSE = 0.16, 1.2, 0.6, 0.6
 # So dark beside the brightest of its column the line between the rows is, and so much brighter what lies beyond it.
 LINE = (0.75, 1.1)
 APART = 0.04  # teeth further apart, over the eye distance, are none of one row
+GLOSS = 1.1  # how much brighter than most of it a row may be
 CLOSE = 2  # half the width of gaps between teeth, pixels
 SHRINK = 1.5  # tracked inner lips lie up to so many pixels outside the real ones
 # Inner-lip gap over the eye distance that bares most people's upper teeth: who shows none in most such frames hides
@@ -290,9 +291,11 @@ class MouthMemory:
         teeth *= _together(teeth, pixels)
         if not (teeth > 0.5).any():
             return None
-        # Every one of them was put a little beside its place: their mean is nearer to it.
+        # Highlights stay where the lamp is, not on the teeth.
+        picture = np.minimum(picture, np.minimum(GLOSS * _matt(picture, teeth), 255)).astype(np.uint8)
         picture = _lengthen(picture, teeth, round(UNDER * pixels), 1 if is_lower else -1)
         picture, arch = _arch(picture, teeth, pixels)
+        # Every one of them was put a little beside its place: their mean is nearer to it.
         still[:, 2] = -np.mean(beside, axis=0)
         return Row(picture, teeth, light, still, arch)
 
