@@ -253,22 +253,25 @@ def _part(
     between = depth(x, y, loop)
     upper, lower = behind
     end, teeth = None, [np.zeros((h, w), np.float32), np.zeros((h, w), np.float32)]
+    middle = np.broadcast_to(np.abs(x - loop[:, 0].mean()) < MIDDLE * eye, (h, w))
     if upper is not None:
         upper = registration.place(upper.moved(-corner), grey, seen, eye, 0).moved(corner)
         teeth[0] = upper.where(corner, (h, w))
-        middle = np.broadcast_to(np.abs(x - loop[:, 0].mean()) < MIDDLE * eye, (h, w))
+    if lower is not None:
+        lower = registration.place(lower.moved(-corner), grey, seen * (1 - teeth[0]), eye, 1).moved(corner)
+        teeth[1] = lower.where(corner, (h, w))
+    if upper is not None:
         end = row_end(teeth[0], between, middle)
+    elif lower is not None:
+        end = row_end(teeth[1], between, middle, is_lower=True)
     edge = split(area, seen, between, end, SURE * eye / gap, smiles)
     below = np.clip((between - edge) / max(0.08, 1.5 * feather / gap) + 0.5, 0, 1)
     bent = like_teeth * (1 - smoothstep(np.abs(between - edge) * (gap / eye), *BENT))
     if lower is not None:
-        lower = registration.place(lower.moved(-corner), grey, seen * (1 - teeth[0]), eye, 1).moved(corner)
-        teeth[1] = lower.where(corner, (h, w))
         below = below + (1 - below) * teeth[1] * bent
     touch = 0.0
     if upper is not None and lower is not None:
-        middle = seen * (np.abs(x - loop[:, 0].mean()) < MIDDLE * eye)
-        touch = _touch(grey, middle, like_teeth, (between - edge) * np.float32(gap / eye), teeth[1], eye)
+        touch = _touch(grey, seen * middle, like_teeth, (between - edge) * np.float32(gap / eye), teeth[1], eye)
     return (upper, lower), teeth, (below * (1 - teeth[0] * bent)).astype(np.float32), registration.together(touch)
 
 

@@ -54,6 +54,9 @@ BACK, RECEDES, SHADED, SPARSE = 0.16, 1.2, 0.6, 0.6
 # So dark beside the brightest of its column the line between the rows is, and so much brighter what lies beyond it.
 LINE = (0.75, 1.1)
 APART = 0.04  # teeth further apart, over the eye distance, are none of one row
+# Teeth end at most so far beyond the arch that so many of them end beyond, over the eye distance.
+BEYOND, HANGING, STEPS = 0.01, 0.4, 10
+AGREED = 0.3  # how surely, on average, others of the kept mouths must show the same row as the best
 GLOSS = 1.1  # how much brighter than most of it a row may be
 CLOSE = 2  # half the width of gaps between teeth, pixels
 SHRINK = 1.5  # tracked inner lips lie up to so many pixels outside the real ones
@@ -243,7 +246,7 @@ class MouthMemory:
             self.grid = Grid(self.mean, _scale(still.eye))
         if self.grid is None:
             return None
-        upper = self._merge(self.upper, self.grid.pixels, False)
+        unseen, upper = self.lacks_teeth(), self._merge(self.upper, self.grid.pixels, False)
         if upper is not None:
             h, w = upper.teeth.shape
             for i, k in enumerate(self.lower):  # where the upper row ends is known now
@@ -253,7 +256,7 @@ class MouthMemory:
         lower = self._merge(self.lower, self.grid.pixels, True)
         self.upper, self.lower, self.still = [], [], None
         guess = None
-        if upper is None and still is not None and not (self.toothless and np.mean(self.toothless) > 0.5):
+        if unseen and still is not None and not (self.toothless and np.mean(self.toothless) > 0.5):
             place = self.grid.place(still.pose, self.grid.shifts(still.pose.to_model(still.landmarks))[0])
             lip = place[:, :2] @ still.landmarks[UPPER_LIP, :2] + place[:, 2]
             light = skin_around(still.picture, still.landmarks[INNER_LIPS, :2])
@@ -269,17 +272,20 @@ class MouthMemory:
         h, w = kept[0].seen.shape
         still = np.eye(2, 3, dtype=np.float32)
         best = Row(kept[0].picture, kept[0].seen * toothness(kept[0].picture, light), light, still)
-        beside = []
+        beside, agreed = [], []
         for k in kept:  # the best first; the others, moved onto it, only add what it hides
             at, sure = find(best, brightness(k.picture), k.seen, pixels, is_lower, np.zeros(2))
             moved = sure * at
             beside.append(moved)
+            agreed.append(sure)
             onto = np.float32([[1, 0, moved[0]], [0, 1, moved[1]]])
             seen, shown = (cv2.warpAffine(v, onto, (w, h), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                                           borderMode=cv2.BORDER_REPLICATE) for v in (k.seen, k.picture))  # fmt: skip
             new = cv2.GaussianBlur(seen, (0, 0), 1.0) * seen * (1 - total)
             colour += shown * (light / k.light) * new[..., None]
             total += new
+        if len(kept) > 1 and np.mean(agreed[1:]) < AGREED:
+            return None
         picture = np.where(total[..., None] > 0.02, colour / np.maximum(total, 0.02)[..., None], kept[0].picture)
         picture = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
         # The thin dark lines between teeth belong to the row.
@@ -289,6 +295,7 @@ class MouthMemory:
         teeth = cv2.morphologyEx(teeth, cv2.MORPH_CLOSE, across)
         teeth = (np.clip(1.5 * cv2.GaussianBlur(teeth, (0, 0), 0.8), 0, 1) * total).astype(np.float32)
         teeth *= _together(teeth, pixels)
+        teeth *= _above_arch(teeth, pixels) if not is_lower else _above_arch(teeth[::-1], pixels)[::-1]
         if not (teeth > 0.5).any():
             return None
         # Highlights stay where the lamp is, not on the teeth.
@@ -341,6 +348,27 @@ def _together(teeth: np.ndarray, pixels: float) -> np.ndarray:
     if count < 2:
         return np.ones_like(near)
     return cv2.dilate((label == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()).astype(np.uint8), np.ones((3, 3), np.uint8))
+
+
+def _above_arch(teeth: np.ndarray, pixels: float) -> np.ndarray:
+    """(h, w) float32 0..1: what does not hang far below the parabola along which most teeth of a row end.
+
+    Args:
+        teeth: (h, w) float32 0..1.
+        pixels: per eye distance.
+    """
+    y, sure = np.arange(len(teeth), dtype=np.float32)[:, None], teeth > 0.5
+    x = np.flatnonzero(sure.any(0))
+    if len(x) < 3:
+        return np.ones_like(teeth)
+    ends = np.where(sure[:, x], y, -1).max(0)
+    at, weights = (x - x.mean()) / pixels, np.ones(len(x))
+    for _ in range(STEPS):  # the least sum of distances, not of their squares, which some would rule
+        arch = np.polyval(np.polyfit(at, ends, 2, w=np.sqrt(weights)), at)
+        weights = np.where(ends > arch, HANGING, 1 - HANGING) / np.maximum(np.abs(ends - arch), 0.5)
+    last = np.full(teeth.shape[1], len(teeth), np.float32)
+    last[x] = arch + BEYOND * pixels
+    return np.clip(last - y + 0.5, 0, 1)
 
 
 def _matt(picture: np.ndarray, teeth: np.ndarray) -> np.ndarray:

@@ -80,19 +80,20 @@ def split(
     return float(((weight * bins).sum() + 0.1 * expected) / (weight.sum() + 0.1))
 
 
-def row_end(teeth: np.ndarray, between: np.ndarray, middle: np.ndarray) -> float | None:
-    """Depth at which an upper row ends: where its teeth lie lowest, but for a few pixels.
+def row_end(teeth: np.ndarray, between: np.ndarray, middle: np.ndarray, is_lower: bool = False) -> float | None:
+    """Depth at which a row ends: where its teeth lie lowest, or highest for the lower row, but for a few pixels.
 
     Args:
         teeth: (h, w) 0..1.
         between: (h, w) depth of each pixel.
         middle: (h, w) bool, around the middle of the mouth.
+        is_lower: which row.
 
     Returns:
         the depth, None where hardly any teeth are.
     """
     found = between[middle & (teeth > 0.5)]
-    return float(np.percentile(found, 92)) if len(found) > 8 else None
+    return float(np.percentile(found, 8 if is_lower else 92)) if len(found) > 8 else None
 
 
 def brightness(picture: np.ndarray) -> np.ndarray:
