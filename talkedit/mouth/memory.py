@@ -27,9 +27,11 @@ from talkedit.mouth.rows import (
     brightness,
     depth,
     gap_of,
+    middles,
     row_end,
     skin_around,
     split,
+    teeth_end,
     toothness,
 )
 from talkedit.reconstruct.pose import Pose
@@ -64,6 +66,8 @@ SHRINK = 1.5  # tracked inner lips lie up to so many pixels outside the real one
 # them.
 GAPES = 0.08
 UPPER_LIP = 13  # the landmark in the middle of the upper lip's inner edge
+# Where upper teeth end is known from so many mouths that gape, with so much free below them, over the eye distance.
+TOLD, CLEAR = 5, 0.03
 ENOUGH = 0.0025  # area of teeth, in squared eye distances, from which on a row is worth showing
 
 
@@ -111,6 +115,7 @@ class MouthMemory:
         still: the frame to invent teeth in.
         frames: how many were observed.
         toothless: of each that opens the mouth wide, whether it shows no upper teeth.
+        ends: of each of those that shows where these end, the row of the grid's pictures.
     """
 
     mean: np.ndarray
@@ -120,6 +125,7 @@ class MouthMemory:
     still: Still | None = None
     frames: int = 0
     toothless: list[bool] = field(default_factory=list)
+    ends: list[float] = field(default_factory=list)
 
     def observe(self, frame: np.ndarray, landmarks: np.ndarray, pose: Pose, yaw: float) -> None:
         """Keeps the mouth of a frame if it shows more teeth than another.
@@ -150,13 +156,20 @@ class MouthMemory:
         area, lips = frame[y0:y1:step, x0:x1:step], (loop - [x0, y0]) / step
         x, y = np.arange(area.shape[1])[None], np.arange(area.shape[0])[:, None]
         between = depth(x, y, lips)
-        teeth = polygon(lips, area.shape[:2]) * toothness(area, light) * (_UNSURE * facing * (step / eye) ** 2)
+        shown = polygon(lips, area.shape[:2]) * toothness(area, light)
+        teeth = shown * (_UNSURE * facing * (step / eye) ** 2)
         most = [float(teeth[between < _UPPER_ABOVE].sum()), float(teeth[between > _LOWER_BELOW].sum())]
+        shifts = self.grid.shifts(points)
         if gap > GAPES * eye:
             self.toothless.append(most[0] < ENOUGH / 4)
+            near = np.broadcast_to(np.abs(x - lips[:, 0].mean()) < MIDDLE * eye / step, between.shape)
+            end = teeth_end(shown[near], between[near], CLEAR * eye / gap)
+            if end is not None:
+                upper, lower = middles(loop)
+                place = self.grid.place(pose, shifts[0])
+                self.ends.append(float(place[1, :2] @ (upper + end * (lower - upper)) + place[1, 2]))
         if most[0] <= self._least(self.upper) and most[1] <= self._least(self.lower):
             return
-        shifts = self.grid.shifts(points)
         jaws = (shifts[1] - shifts[0]) * self.grid.scale
         for kept, shift, is_lower in ((self.upper, shifts[0], False), (self.lower, shifts[1], True)):
             if most[is_lower] <= self._least(kept):
@@ -220,12 +233,20 @@ class MouthMemory:
             near = np.broadcast_to(np.abs(x + x0 - middle[0]) < MIDDLE * self.grid.pixels, between.shape)
             end = row_end(upper[rect], between, near)
         if end is None:
-            sure, lowest = ANATOMY, self.grid.lips_at + EDGE * self.grid.pixels - (jaws[1] if is_lower else 0)
-            end = float(depth(middle[:1], np.array([lowest]), loop)[0])
+            known = len(self.ends) >= TOLD
+            sure = SURE if known else ANATOMY
+            lowest = float(np.median(self.ends)) if known else self.grid.lips_at + EDGE * self.grid.pixels
+            end = float(depth(middle[:1], np.array([lowest - (jaws[1] if is_lower else 0)]), loop)[0])
         edge = split(picture[rect], inside, between, end, sure * self.grid.pixels / gap)
         below = np.clip((between - edge) * gap / SPLIT_SOFT + 0.5, 0, 1)
         out[rect] = inside * (below if is_lower else 1 - below)
         return out
+
+    def _again(self, kept: _Kept) -> _Kept:
+        """The mouth of an upper row with what is known by now."""
+        seen = self._seen(kept.picture, kept.loop, False, kept.jaws)
+        before, after = (float((v * toothness(kept.picture, kept.light)).sum()) for v in (kept.seen, seen))
+        return replace(kept, seen=seen, score=kept.score * after / max(before, 1e-6))
 
     def forget(self, numbers: Container[int]) -> None:
         """Drops the mouths of frames, counted from 1 in the order they were observed: something hid them."""
@@ -246,6 +267,9 @@ class MouthMemory:
             self.grid = Grid(self.mean, _scale(still.eye))
         if self.grid is None:
             return None
+        if len(self.ends) >= TOLD:  # where the upper row ends was not known yet when some were kept
+            self.upper = [self._again(k) for k in self.upper]
+            self.upper.sort(key=lambda k: -k.score)
         unseen, upper = self.lacks_teeth(), self._merge(self.upper, self.grid.pixels, False)
         if upper is not None:
             h, w = upper.teeth.shape

@@ -20,19 +20,25 @@ _PALE, _BRIGHT = (0.42, 0.22), (0.35, 0.7)
 # The uppermost depths that may be a shadow; and how much, beside a black line, it counts that all teeth are upper ones.
 SHADED, UPPER = 2, 0.015
 _LAYERS = 100  # thin layers between the lips
+_COARSE, _BARED = 32, 0.5  # thicker ones; and how much of one must look like teeth where a row shows
 _EVENLY = np.full((1, 3), 1 / 3, np.float32)
 _RING = 1.75  # where the skin around the mouth is read: inner lips enlarged by so much
 
 
+def middles(loop: np.ndarray) -> np.ndarray:
+    """(2, 2) the middles of the upper and of the lower one of (20, 2) inner lips."""
+    return _MIDDLES @ loop
+
+
 def gap_of(loop: np.ndarray) -> float:
     """How far the middles of the (20, 2) inner lips lie apart."""
-    upper, lower = _MIDDLES @ loop
+    upper, lower = middles(loop)
     return float(np.hypot(*(lower - upper)))
 
 
 def depth(x: np.ndarray, y: np.ndarray, loop: np.ndarray) -> np.ndarray:
     """Position between the lips: 0 at the upper inner lip's middle, 1 at the lower's."""
-    upper, lower = _MIDDLES @ loop
+    upper, lower = middles(loop)
     axis = lower - upper
     length = max(float(np.linalg.norm(axis)), 1.0)
     axis = axis / length
@@ -94,6 +100,35 @@ def row_end(teeth: np.ndarray, between: np.ndarray, middle: np.ndarray, is_lower
     """
     found = between[middle & (teeth > 0.5)]
     return float(np.percentile(found, 8 if is_lower else 92)) if len(found) > 8 else None
+
+
+def teeth_end(teeth: np.ndarray, between: np.ndarray, clear: float) -> float | None:
+    """Depth at which upper teeth that a mouth bares end, with what is no teeth below them.
+
+    Args:
+        teeth: (N,) 0..1 how much single pixels look like teeth.
+        between: (N,) their depth.
+        clear: what must be free of teeth below, as a depth.
+
+    Returns:
+        the depth; None where no upper teeth are seen or something that looks like teeth touches them.
+    """
+    layer = np.floor(between * _COARSE).astype(np.int64)
+    inside = (layer >= 0) & (layer < _COARSE)
+    counts, sums = (np.bincount(layer[inside], w, _COARSE) for w in (None, teeth[inside]))
+    share = sums / np.maximum(counts, 1)
+    top = int(share[: _COARSE // 2].argmax())
+    if share[top] < _BARED:
+        return None
+    below = np.flatnonzero(share[top:] < share[top] / 2)
+    if not len(below):
+        return None
+    end = top + int(below[0])
+    free = share[end + 1 : end + 1 + max(1, round(clear * _COARSE))]
+    if end + 1 + len(free) > _COARSE or not len(free) or free.max() > share[top] / 4:
+        return None
+    before = share[end - 1]
+    return float((end - 1 + (before - share[top] / 2) / max(before - share[end], 1e-6) + 0.5) / _COARSE)
 
 
 def brightness(picture: np.ndarray) -> np.ndarray:

@@ -65,6 +65,8 @@ FOREHEAD = ("AU1", "AU2")
 WAVERS, BENDS, UNEVEN = 0.006, 0.002, 0.2
 # Smooth skin folds softly: lines that much wider and so much as deep, without the sharp one at the bottom.
 WIDER, SHALLOW = 2.1, 0.6
+# Units that push flesh into folds, soft in any skin.
+FOLDS = ("AU10", "AU12")
 # How deep, as a change of log luminance, each is folded by the action unit itself and by emotions at full intensity.
 DEEPEST = {"AU1": 0.1, "AU2": 0.08, "AU4": 0.22, "AU6": 0.1, "AU9": 0.18, "AU10": 0.12, "AU12": 0.08}
 DEPTHS: dict[str, dict[str, float]] = {
@@ -121,8 +123,9 @@ def _units(uv: np.ndarray) -> np.ndarray:
     for au, lines in LINES.items():
         for number, (depth, points) in enumerate(lines):
             right = _knots(uv, points)
-            units[au] += _line(uv, depth, right, BENDS, 2.0 * number)
-            units[au] += _line(uv, depth, _mirrored(uv, right), BENDS, 2.0 * number + 3)
+            for half, phase in ((right, 0), (_mirrored(uv, right), 3)):
+                line = _line(uv, depth, half, BENDS, 2.0 * number + phase)
+                units[au] += line[1] if au in FOLDS else line
     for au, lines in ACROSS.items():
         for number, (depth, points) in enumerate(lines):
             right = _knots(uv, points)
