@@ -24,9 +24,20 @@ from talkedit.mouth.inside import CAVITY_RED, CAVITY_SHARE, _touch, look_inside
 from talkedit.mouth.interior import TOUCH, WIDER, _close, _ways, _widened, fill_mixed, fill_mouth
 from talkedit.mouth.invention import OPENED, invent
 from talkedit.mouth.lips import beside_lips, between_lips
-from talkedit.mouth.memory import BACK, KEPT, SPACING, MouthMemory, _arch, _lengthen, _this_side, _together
+from talkedit.mouth.memory import (
+    BACK,
+    KEPT,
+    SPACING,
+    MouthMemory,
+    _above_arch,
+    _arch,
+    _Kept,
+    _lengthen,
+    _this_side,
+    _together,
+)
 from talkedit.mouth.registration import Registration, find
-from talkedit.mouth.rows import Row, depth, redness, split, toothness
+from talkedit.mouth.rows import Row, depth, redness, row_end, split, teeth_end, toothness
 from talkedit.reconstruct.pose import find_pose
 from talkedit.track.topology import INNER_LIPS, OUTER_LIPS
 from talkedit.train import teeth as training
@@ -348,6 +359,67 @@ def test_what_lies_beyond_the_dark_line_is_the_other_rows_and_what_lies_apart_is
     teeth[10:14, 50:52] = 1
     assert (_together(teeth, 90) * teeth)[:, 48:].max() == 0 and (_together(teeth, 90) * teeth)[8:20, 10:40].all()
     assert _together(0 * teeth, 90).all()
+
+
+def test_what_hangs_far_below_the_arch_of_a_row_is_not_its_own() -> None:
+    row, x = np.zeros((50, 120), np.float32), np.arange(120)
+    ends = 24 - 0.004 * (x - 60) ** 2 + 1 * (x // 9 % 2)  # as uneven as teeth are
+    row[:] = np.arange(50)[:, None] <= ends
+    row[:, :20] = row[:, 100:] = 0
+    assert (row - _above_arch(row, 100) * row).sum() < 0.01 * row.sum()
+    hanging = row.copy()
+    hanging[:40, 30:34] = hanging[:40, 70:80] = 1
+    kept = _above_arch(hanging, 100) * hanging
+    assert np.abs(kept - row).sum() < 0.03 * row.sum() and kept[32:].max() == 0
+    assert (_above_arch(0 * row, 100) == 1).all()
+
+
+def test_where_upper_teeth_end_is_read_off_a_mouth_that_gapes_and_off_no_other() -> None:
+    between = np.linspace(0, 1, 64, endpoint=False, dtype=np.float32).repeat(20)
+    for end in (0.2, 0.31, 0.4):
+        assert teeth_end((between < end).astype(np.float32), between, 0.1) == pytest.approx(end, abs=0.03)
+    lower = (between > 0.8).astype(np.float32)
+    assert teeth_end(np.maximum(between < 0.3, lower), between, 0.1) == pytest.approx(0.3, abs=0.03)
+    assert teeth_end(np.maximum(between < 0.75, lower), between, 0.1) is None  # the lower ones touch
+    for nothing in (lower, 0 * lower, 0 * lower + 1):
+        assert teeth_end(nothing, between, 0.1) is None
+
+
+def test_the_memory_learns_where_upper_teeth_end() -> None:
+    memory, landmarks = MouthMemory(model().at_landmarks(model().mean)), face(0.2)
+    for k in range(6):
+        observe(memory, draw(landmarks, 16 + k % 2), landmarks)
+    assert len(memory.ends) == 6
+    pose = find_pose(landmarks, memory.mean)
+    place = memory.grid.place(pose, memory.grid.shifts(pose.to_model(landmarks))[0])
+    low = np.array([220, landmarks[INNER_LIPS[3:8], 1].min() + 16.5])
+    assert np.median(memory.ends) == pytest.approx(float(place[1, :2] @ low + place[1, 2]), abs=3)
+
+
+def test_a_row_that_the_kept_frames_do_not_agree_on_is_not_shown() -> None:
+    row, rng = teeth_row(), np.random.default_rng(0)
+    loop, light = np.zeros((20, 2), np.float32), np.float32(SKIN)
+
+    def kept(picture: np.ndarray, number: int) -> _Kept:
+        return _Kept(0.02, number, picture, row.teeth, light, loop, np.zeros(2))
+
+    same = [kept(np.roll(row.picture, k, axis=1), k) for k in range(4)]
+    assert MouthMemory._merge(same, 90, False) is not None
+    others = []
+    for k in range(3):
+        noise = cv2.GaussianBlur(rng.normal(size=row.teeth.shape), (0, 0), 2)[..., None]
+        others.append(
+            kept(np.where(row.teeth[..., None] > 0, TOOTH + 200 * noise, DARK).clip(0, 255).astype(np.uint8), k)
+        )
+    assert MouthMemory._merge([same[0], *others], 90, False) is None
+    assert MouthMemory._merge(same[:1], 90, False) is not None
+
+
+def test_the_lower_row_ends_where_its_teeth_lie_highest() -> None:
+    between = np.linspace(0, 1, 50, dtype=np.float32)[:, None].repeat(30, 1)
+    teeth, middle = (between > 0.6).astype(np.float32), np.ones_like(between, bool)
+    assert row_end(teeth, between, middle, is_lower=True) == pytest.approx(0.63, abs=0.03)
+    assert row_end(1 - teeth, between, middle) == pytest.approx(0.55, abs=0.03)
 
 
 def test_a_highlight_at_the_edge_of_the_lip_does_not_go_on_under_it() -> None:

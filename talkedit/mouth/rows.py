@@ -116,7 +116,10 @@ def teeth_end(teeth: np.ndarray, between: np.ndarray, clear: float) -> float | N
     layer = np.floor(between * _COARSE).astype(np.int64)
     inside = (layer >= 0) & (layer < _COARSE)
     counts, sums = (np.bincount(layer[inside], w, _COARSE) for w in (None, teeth[inside]))
-    share = sums / np.maximum(counts, 1)
+    known = np.flatnonzero(counts)
+    if not len(known):
+        return None
+    share = np.interp(np.arange(_COARSE), known, sums[known] / counts[known])  # small mouths leave some empty
     top = int(share[: _COARSE // 2].argmax())
     if share[top] < _BARED:
         return None
