@@ -445,9 +445,9 @@ def test_rows_touch_where_both_show_and_no_dark_lies_between_them() -> None:
     assert touch(0, lower=0.0) == 0
     assert _touch(np.full((h, w), 200, np.float32), 0 * middle, middle, down, middle, eye) == 0
     shot = Registration()
-    assert [shot.together(1.0), shot.together(1.0), shot.together(0.0)] == [0.5, 0.75, 0.375]
+    assert [shot.together(1.0), shot.together(0.0), shot.together(1.0)] == [1.0, 0.5, 0.75]
     shot.follow(7)
-    assert shot.touch == 0
+    assert shot.together(0.25) == 0.25
 
 
 def test_rows_that_touch_part_only_as_an_edit_parts_them_far() -> None:

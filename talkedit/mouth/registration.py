@@ -103,19 +103,19 @@ class Registration:
     Attributes:
         offsets: (2, 2) of the upper and the lower row, in eye distances.
         trust: (2,) 0..1, how far frames show teeth where these offsets put the rows.
-        touch: 0..1, the rows touch.
+        touch: 0..1, the rows touch; None where no frame of the shot told yet.
         last: index of the frame that they were found in; they count for the next one only.
     """
 
     offsets: np.ndarray = field(default_factory=lambda: np.zeros((2, 2)))
     trust: np.ndarray = field(default_factory=lambda: np.ones(2))
-    touch: float = 0.0
+    touch: float | None = None
     last: int = -1
 
     def follow(self, index: int) -> None:
         """Forgets what was found if the frame with this index does not follow the last one."""
         if index != self.last + 1:
-            self.offsets, self.trust, self.touch = np.zeros((2, 2)), np.ones(2), 0.0
+            self.offsets, self.trust, self.touch = np.zeros((2, 2)), np.ones(2), None
         self.last = index
 
     def place(self, row: Row, grey: np.ndarray, seen: np.ndarray, eye: float, which: int) -> Row:
@@ -130,8 +130,8 @@ class Registration:
         return row.moved(self.offsets[which] * eye)
 
     def together(self, touch: float) -> float:
-        """0..1, the rows touch, given what one frame shows; half of what is new is believed at once."""
-        self.touch += _NEWS * (touch - self.touch)
+        """0..1, the rows touch, given what a frame shows: all of it at first, then half of what is new."""
+        self.touch = touch if self.touch is None else self.touch + _NEWS * (touch - self.touch)
         return self.touch
 
     def compare(self, overlap: np.ndarray, like_teeth: np.ndarray, eye: float, which: int) -> None:
