@@ -17,6 +17,7 @@ from talkedit.errors import InputError
 from talkedit.facemodel.load import load_face_model
 from talkedit.mouth import interior
 from talkedit.mouth.alignment import HEIGHT, WIDTH, align, cut, from_crop, hidden, to_crop
+from talkedit.mouth.assembly import BACK, Kept, _above_arch, _arch, _lengthen, _this_side, _together, assemble
 from talkedit.mouth.completion import Completion, complete, load_completion, save_completion
 from talkedit.mouth.dentition import ARCH, CROWNS, EDGE, TURN, upper_row
 from talkedit.mouth.grid import Grid
@@ -24,18 +25,7 @@ from talkedit.mouth.inside import CAVITY_RED, CAVITY_SHARE, _touch, look_inside
 from talkedit.mouth.interior import TOUCH, WIDER, _close, _ways, _widened, fill_mixed, fill_mouth
 from talkedit.mouth.invention import OPENED, invent
 from talkedit.mouth.lips import beside_lips, between_lips
-from talkedit.mouth.memory import (
-    BACK,
-    KEPT,
-    SPACING,
-    MouthMemory,
-    _above_arch,
-    _arch,
-    _Kept,
-    _lengthen,
-    _this_side,
-    _together,
-)
+from talkedit.mouth.memory import KEPT, SPACING, MouthMemory
 from talkedit.mouth.registration import Registration, find
 from talkedit.mouth.rows import Row, depth, redness, row_end, split, teeth_end, toothness
 from talkedit.reconstruct.pose import find_pose
@@ -400,19 +390,19 @@ def test_a_row_that_the_kept_frames_do_not_agree_on_is_not_shown() -> None:
     row, rng = teeth_row(), np.random.default_rng(0)
     loop, light = np.zeros((20, 2), np.float32), np.float32(SKIN)
 
-    def kept(picture: np.ndarray, number: int) -> _Kept:
-        return _Kept(0.02, number, picture, row.teeth, light, loop, np.zeros(2))
+    def kept(picture: np.ndarray, number: int) -> Kept:
+        return Kept(0.02, number, picture, row.teeth, light, loop, np.zeros(2))
 
     same = [kept(np.roll(row.picture, k, axis=1), k) for k in range(4)]
-    assert MouthMemory._merge(same, 90, False) is not None
+    assert assemble(same, 90, False) is not None
     others = []
     for k in range(3):
         noise = cv2.GaussianBlur(rng.normal(size=row.teeth.shape), (0, 0), 2)[..., None]
         others.append(
             kept(np.where(row.teeth[..., None] > 0, TOOTH + 200 * noise, DARK).clip(0, 255).astype(np.uint8), k)
         )
-    assert MouthMemory._merge([same[0], *others], 90, False) is None
-    assert MouthMemory._merge(same[:1], 90, False) is not None
+    assert assemble([same[0], *others], 90, False) is None
+    assert assemble(same[:1], 90, False) is not None
 
 
 def test_the_lower_row_ends_where_its_teeth_lie_highest() -> None:

@@ -1,0 +1,225 @@
+"""One row of teeth put together from the few mouths of a shot that show most of it.
+
+What belongs to the row is told from the other row, from lips and from highlights; it goes on a little under the lip and
+to the corners of a smile.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from talkedit.geometry.openings import smoothstep
+from talkedit.mouth.registration import find
+from talkedit.mouth.rows import Row, brightness, toothness
+
+ENOUGH = 0.0025  # area of teeth, in squared eye distances, from which on a row is worth showing
+UNDER = 0.07  # how far a row goes on under the lip, in eye distances
+DARKER = 0.985  # by which it gets darker there, a pixel
+# A row goes on so far beyond its ends, in eye distances, that much lower an eye distance, and loses so much of its
+# light on the way; a column with less of it than this share of the highest lies beyond.
+BACK, RECEDES, SHADED, SPARSE = 0.16, 1.2, 0.6, 0.6
+# So dark beside the brightest of its column the line between the rows is, and so much brighter what lies beyond it.
+LINE = (0.75, 1.1)
+APART = 0.04  # teeth further apart, over the eye distance, are none of one row
+# Teeth end at most so far beyond the arch that so many of them end beyond, over the eye distance.
+BEYOND, HANGING, STEPS = 0.01, 0.4, 10
+AGREED = 0.3  # how surely, on average, others of the kept mouths must show the same row as the best
+GLOSS = 1.1  # how much brighter than most of it a row may be
+CLOSE = 2  # half the width of gaps between teeth, pixels
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A mouth that shows teeth, in the picture plane of `talkedit.mouth.grid.Grid`.
+
+    Attributes:
+        score: area of the row's teeth, squared eye distances, and how frontal.
+        number: of the frame.
+        picture: (h, w, 3) uint8.
+        seen: (h, w) float32 0..1, what it shows of the row.
+        light: (3,) colour of the skin around the mouth.
+        loop: (20, 2) inner lips, pixels.
+        jaws: (2,) how far the lower jaw lies from the upper, pixels, beside the mean face's.
+    """
+
+    score: float
+    number: int
+    picture: np.ndarray
+    seen: np.ndarray
+    light: np.ndarray
+    loop: np.ndarray
+    jaws: np.ndarray
+
+
+def assemble(kept: list[Kept], pixels: float, is_lower: bool) -> Row | None:
+    """One picture of a row.
+
+    Args:
+        kept: mouths that show it, best first.
+        pixels: of their pictures, per eye distance.
+        is_lower: which row.
+
+    Returns:
+        the row, its place still in these pictures; None where they show too little of it or not the same.
+    """
+    if not kept or kept[0].score < ENOUGH:
+        return None
+    light = kept[0].light
+    colour, total = np.zeros(kept[0].picture.shape, np.float32), np.zeros(kept[0].seen.shape, np.float32)
+    h, w = kept[0].seen.shape
+    still = np.eye(2, 3, dtype=np.float32)
+    best = Row(kept[0].picture, kept[0].seen * toothness(kept[0].picture, light), light, still)
+    beside, agreed = [], []
+    for k in kept:  # the best first; the others, moved onto it, only add what it hides
+        at, sure = find(best, brightness(k.picture), k.seen, pixels, is_lower, np.zeros(2))
+        moved = sure * at
+        beside.append(moved)
+        agreed.append(sure)
+        onto = np.float32([[1, 0, moved[0]], [0, 1, moved[1]]])
+        seen, shown = (cv2.warpAffine(v, onto, (w, h), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+                                      borderMode=cv2.BORDER_REPLICATE) for v in (k.seen, k.picture))  # fmt: skip
+        new = cv2.GaussianBlur(seen, (0, 0), 1.0) * seen * (1 - total)
+        colour += shown * (light / k.light) * new[..., None]
+        total += new
+    if len(kept) > 1 and np.mean(agreed[1:]) < AGREED:
+        return None
+    picture = np.where(total[..., None] > 0.02, colour / np.maximum(total, 0.02)[..., None], kept[0].picture)
+    picture = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+    # The thin dark lines between teeth belong to the row.
+    across = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * CLOSE + 1, 2 * CLOSE + 1))
+    teeth = toothness(picture, light) * (total > 0.5)
+    teeth *= _this_side(brightness(picture), teeth, is_lower)
+    teeth = cv2.morphologyEx(teeth, cv2.MORPH_CLOSE, across)
+    teeth = (np.clip(1.5 * cv2.GaussianBlur(teeth, (0, 0), 0.8), 0, 1) * total).astype(np.float32)
+    teeth *= _together(teeth, pixels)
+    teeth *= _above_arch(teeth, pixels) if not is_lower else _above_arch(teeth[::-1], pixels)[::-1]
+    if not (teeth > 0.5).any():
+        return None
+    # Highlights stay where the lamp is, not on the teeth.
+    picture = np.minimum(picture, np.minimum(GLOSS * _matt(picture, teeth), 255)).astype(np.uint8)
+    picture = _lengthen(picture, teeth, round(UNDER * pixels), 1 if is_lower else -1)
+    picture, arch = _arch(picture, teeth, pixels)
+    # Every one of them was put a little beside its place: their mean is nearer to it.
+    still[:, 2] = -np.mean(beside, axis=0)
+    return Row(picture, teeth, light, still, arch)
+
+
+def _this_side(grey: np.ndarray, teeth: np.ndarray, is_lower: bool) -> np.ndarray:
+    """(h, w) float32 0 or 1: what lies on this side of the dark line between the rows, where there is one.
+
+    Args:
+        grey: (h, w) float32 brightness.
+        teeth: (h, w) float32 0..1 of the row, and perhaps of the other behind the line.
+        is_lower: the other row lies above.
+    """
+    if is_lower:
+        return _this_side(grey[::-1], teeth[::-1], False)[::-1]
+    sure = teeth > 0.5
+    if not sure.any():
+        return np.ones_like(teeth)
+    matt = np.minimum(grey, np.percentile(grey[sure], 70))
+    most, least = np.zeros(grey.shape[1]), np.full(grey.shape[1], np.inf)
+    ended, out = np.zeros(grey.shape[1], bool), np.ones_like(teeth)
+    for y in range(len(grey)):
+        most = np.where(sure[y], np.maximum(most, matt[y]), most)
+        ended |= matt[y] > LINE[1] * least
+        least = np.where(matt[y] < LINE[0] * most, np.minimum(least, matt[y]), np.inf)
+        out[y] = ~ended
+    return out
+
+
+def _together(teeth: np.ndarray, pixels: float) -> np.ndarray:
+    """(h, w) uint8 0 or 1: the largest group of what looks like teeth; bits that lie apart are lips' and highlights.
+
+    Args:
+        teeth: (h, w) float32 0..1.
+        pixels: per eye distance.
+    """
+    near = cv2.dilate((teeth > 0.5).astype(np.uint8), np.ones((1, 2 * round(APART * pixels / 2) + 1), np.uint8))
+    count, label, stats, _ = cv2.connectedComponentsWithStats(near)
+    if count < 2:
+        return np.ones_like(near)
+    return cv2.dilate((label == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()).astype(np.uint8), np.ones((3, 3), np.uint8))
+
+
+def _above_arch(teeth: np.ndarray, pixels: float) -> np.ndarray:
+    """(h, w) float32 0..1: what does not hang far below the parabola along which most teeth of a row end.
+
+    Args:
+        teeth: (h, w) float32 0..1.
+        pixels: per eye distance.
+    """
+    y, sure = np.arange(len(teeth), dtype=np.float32)[:, None], teeth > 0.5
+    x = np.flatnonzero(sure.any(0))
+    if len(x) < 3:
+        return np.ones_like(teeth)
+    ends = np.where(sure[:, x], y, -1).max(0)
+    at, weights = (x - x.mean()) / pixels, np.ones(len(x))
+    for _ in range(STEPS):  # the least sum of distances, not of their squares, which some would rule
+        arch = np.polyval(np.polyfit(at, ends, 2, w=np.sqrt(weights)), at)
+        weights = np.where(ends > arch, HANGING, 1 - HANGING) / np.maximum(np.abs(ends - arch), 0.5)
+    last = np.full(teeth.shape[1], len(teeth), np.float32)
+    last[x] = arch + BEYOND * pixels
+    return np.clip(last - y + 0.5, 0, 1)
+
+
+def _matt(picture: np.ndarray, teeth: np.ndarray) -> np.ndarray:
+    """(3,) the brightest colour that a row goes on with where it was not seen: a highlight does not."""
+    return np.percentile(picture[teeth > 0.5], 70, axis=0)
+
+
+def _lengthen(picture: np.ndarray, teeth: np.ndarray, pixels: int, step: int) -> np.ndarray:
+    """(h, w, 3) uint8: the row goes on under the lip that hid its upper end; ``teeth`` grows with it, in place.
+
+    Args:
+        picture: (h, w, 3) uint8.
+        teeth: (h, w) float32 0..1.
+        pixels: how far.
+        step: 1 downwards, -1 upwards.
+    """
+    out = picture.astype(np.float32)
+    matt = _matt(picture, teeth)
+    for _ in range(pixels):
+        more = np.roll(teeth, step, axis=0) * DARKER
+        new = more > teeth
+        out[new] = np.minimum(np.roll(out, step, axis=0)[new], matt) * DARKER
+        teeth[new] = more[new]
+    return (out + 0.5).astype(np.uint8)
+
+
+def _arch(picture: np.ndarray, teeth: np.ndarray, pixels: float) -> tuple[np.ndarray, np.ndarray]:
+    """The row goes on to the corners of a smile: mirrored at either end, ever lower and darker, as arches recede.
+
+    Args:
+        picture: (h, w, 3) uint8.
+        teeth: (h, w) float32 0..1.
+        pixels: per eye distance.
+
+    Returns:
+        (h, w, 3) uint8 and (h, w) float32 0..1 of the whole row.
+    """
+    height = teeth.sum(0)
+    sparse = np.flatnonzero(height <= SPARSE * np.percentile(height, 98))
+    best = int(np.argmax(height))
+    full = np.arange(sparse[sparse < best].max(initial=-1) + 1, sparse[sparse > best].min(initial=len(height)))
+    if len(full) < 3 or not (teeth > 0.5).any():
+        return picture, teeth
+    out, arch, w = picture.copy(), teeth.copy(), teeth.shape[1]
+    middle = (np.arange(len(teeth)) @ teeth).sum() / teeth.sum()
+    matt = _matt(picture, teeth)
+    for end, step in ((full[0], -1), (full[-1], 1)):
+        for away in range(1, min(round(BACK * pixels), w - 1 - end if step > 0 else end, full[-1] - full[0])):
+            far, to, source = away / pixels, end + step * away, end - step * away
+            rows = middle + (np.arange(len(teeth), dtype=np.float32) - middle) / (1 - RECEDES * far)
+            light = 1 - SHADED * float(smoothstep(far, 0, BACK))
+            shown = np.interp(rows, np.arange(len(teeth)), teeth[:, source], 0, 0) * float(
+                1 - smoothstep(far, 0.7 * BACK, BACK)
+            )
+            more = shown > arch[:, to]
+            column = np.stack([np.interp(rows, np.arange(len(teeth)), picture[:, source, c]) for c in range(3)], 1)
+            out[more, to] = (np.minimum(column, matt) * light + 0.5).astype(np.uint8)[more]
+            arch[more, to] = shown[more]
+    return out, arch
