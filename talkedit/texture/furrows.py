@@ -75,7 +75,7 @@ DEPTHS: dict[str, dict[str, float]] = {
     "sad": {"AU4": 0.15, "AU1": 0.08},
     "surprised": {"AU2": 0.07},
     "fear": {"AU1": 0.08, "AU4": 0.12},
-    "disgusted": {"AU9": 0.16, "AU10": 0.12, "AU4": 0.16},
+    "disgusted": {"AU9": 0.16, "AU10": 0.1, "AU4": 0.16},
     "contempt": {"AU12": 0.06},
 }
 
