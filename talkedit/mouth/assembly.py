@@ -27,6 +27,7 @@ APART = 0.04  # teeth further apart, over the eye distance, are none of one row
 # Teeth end at most so far beyond the arch that so many of them end beyond, over the eye distance.
 BEYOND, HANGING, STEPS = 0.01, 0.4, 10
 AGREED = 0.3  # how surely, on average, others of the kept mouths must show the same row as the best
+WHOLE = 0.5  # how much of what looks like teeth must turn out to be the row's
 GLOSS = 1.1  # how much brighter than most of it a row may be
 CLOSE = 2  # half the width of gaps between teeth, pixels
 
@@ -91,13 +92,14 @@ def assemble(kept: list[Kept], pixels: float, is_lower: bool) -> Row | None:
     # The thin dark lines between teeth belong to the row.
     across = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * CLOSE + 1, 2 * CLOSE + 1))
     teeth = toothness(picture, light) * (total > 0.5)
+    all_of_it = float((teeth > 0.5).sum())
     teeth *= _this_side(brightness(picture), teeth, is_lower)
     teeth = cv2.morphologyEx(teeth, cv2.MORPH_CLOSE, across)
     teeth = (np.clip(1.5 * cv2.GaussianBlur(teeth, (0, 0), 0.8), 0, 1) * total).astype(np.float32)
     teeth *= _together(teeth, pixels)
     teeth *= _above_arch(teeth, pixels) if not is_lower else _above_arch(teeth[::-1], pixels)[::-1]
-    if not (teeth > 0.5).any():
-        return None
+    if not (teeth > 0.5).any() or (teeth > 0.5).sum() < WHOLE * all_of_it:  # single bits of a row look like nothing
+        return assemble(kept[:1], pixels, is_lower) if len(kept) > 1 else None
     # Highlights stay where the lamp is, not on the teeth.
     picture = np.minimum(picture, np.minimum(GLOSS * _matt(picture, teeth), 255)).astype(np.uint8)
     picture = _lengthen(picture, teeth, round(UNDER * pixels), 1 if is_lower else -1)

@@ -50,7 +50,8 @@ SHRINK = 1.5  # tracked inner lips lie up to so many pixels outside the real one
 # them.
 GAPES = 0.08
 UPPER_LIP = 13  # the landmark in the middle of the upper lip's inner edge
-# Where upper teeth end is known from so many mouths that gape, with so much free below them, over the eye distance.
+# Where upper teeth end is known from so many mouths that gape, with so much free below them, over the eye distance. The
+# base of the nose rises as mouths open, so that it says nothing of where the jaw is: lower rows do without.
 TOLD, CLEAR = 5, 0.03
 
 
@@ -204,7 +205,7 @@ class MouthMemory:
             near = np.broadcast_to(np.abs(x + x0 - middle[0]) < MIDDLE * self.grid.pixels, between.shape)
             end = row_end(upper[rect], between, near)
         if end is None:
-            known = len(self.ends) >= TOLD
+            known = not is_lower and len(self.ends) >= TOLD
             sure = SURE if known else ANATOMY
             lowest = float(np.median(self.ends)) if known else self.grid.lips_at + EDGE * self.grid.pixels
             end = float(depth(middle[:1], np.array([lowest - (jaws[1] if is_lower else 0)]), loop)[0])
