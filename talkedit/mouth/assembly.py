@@ -92,13 +92,13 @@ def assemble(kept: list[Kept], pixels: float, is_lower: bool) -> Row | None:
     # The thin dark lines between teeth belong to the row.
     across = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * CLOSE + 1, 2 * CLOSE + 1))
     teeth = toothness(picture, light) * (total > 0.5)
-    all_of_it = float((teeth > 0.5).sum())
+    like_teeth = (teeth > 0.5).sum()
     teeth *= _this_side(brightness(picture), teeth, is_lower)
     teeth = cv2.morphologyEx(teeth, cv2.MORPH_CLOSE, across)
     teeth = (np.clip(1.5 * cv2.GaussianBlur(teeth, (0, 0), 0.8), 0, 1) * total).astype(np.float32)
     teeth *= _together(teeth, pixels)
     teeth *= _above_arch(teeth, pixels) if not is_lower else _above_arch(teeth[::-1], pixels)[::-1]
-    if not (teeth > 0.5).any() or (teeth > 0.5).sum() < WHOLE * all_of_it:  # single bits of a row look like nothing
+    if (teeth > 0.5).sum() < max(WHOLE * like_teeth, 1):  # single bits of a row look like nothing
         return assemble(kept[:1], pixels, is_lower) if len(kept) > 1 else None
     # Highlights stay where the lamp is, not on the teeth.
     picture = np.minimum(picture, np.minimum(GLOSS * _matt(picture, teeth), 255)).astype(np.uint8)

@@ -70,8 +70,8 @@ def split(
     # Summed over thin layers first, which are as good as single pixels here.
     layer = np.clip(between[inside] * _LAYERS, -_LAYERS, 2 * _LAYERS).astype(np.int64) + _LAYERS
     sums = [np.bincount(layer, weights, 3 * _LAYERS + 1) for weights in (None, level)]
-    middles = (np.arange(3 * _LAYERS + 1) - _LAYERS + 0.5) / _LAYERS
-    counts, levels = np.stack(sums) @ np.exp(-0.5 * ((middles[:, None] - bins) / 0.08) ** 2)
+    depths = (np.arange(3 * _LAYERS + 1) - _LAYERS + 0.5) / _LAYERS
+    counts, levels = np.stack(sums) @ np.exp(-0.5 * ((depths[:, None] - bins) / 0.08) ** 2)
     profile = levels / np.maximum(counts, 1e-3)
     contrast = profile / max(float(profile.max()), 1.0)
     if smiles:
