@@ -37,6 +37,7 @@ from talkedit.mouth.grid import Rows, jaws
 from talkedit.mouth.inside import look_inside
 from talkedit.mouth.interior import Insides, fill_mixed
 from talkedit.mouth.invention import OPENED, invent
+from talkedit.mouth.lip_edge import beyond, mended
 from talkedit.mouth.memory import MouthMemory
 from talkedit.mouth.registration import Registration
 from talkedit.options import EditOptions
@@ -563,6 +564,9 @@ class ClipEditor:
             pose = find_pose(landmarks, self._mean)
             points = pose.to_model(landmarks[:468])
             speaker = self._speakers[store.shot(index)]
+            # The mesh lies where the picture shows the lips; what the edit makes of them goes by the steadier tracker.
+            lips = seated(landmarks[:468], settled(speaker.lip_lines))
+            lips = mended(lips, beyond(frame.rgb, lips))
             known = {
                 "speaker": speaker,
                 "pose": pose,
@@ -572,7 +576,7 @@ class ClipEditor:
                 else self._read(frame.rgb, landmarks).expression,
                 "pause": self._pause(index),
                 "landmarks": landmarks,
-                "mesh": self.model.position @ seated(landmarks[:468], settled(speaker.lip_lines)),
+                "mesh": self.model.position @ lips,
                 "eye": eye_distance(landmarks),
                 "inside": None,
                 "own": None,

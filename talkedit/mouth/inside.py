@@ -42,7 +42,7 @@ REDDER, BRIGHTER = (0.65, 0.9), (0.4, 0.65)  # redness and brightness that look 
 # Over which gaps, over their width, tracked lips are those of a rounded mouth, which lie far outside the real ones; and
 # how much the share of lips in the rim between them, beside a half, counts for that. Teeth that fill such shares of it
 # keep it from being stretched as skin.
-ROUNDED, RIMMED, TOOTHED = (0.36, 0.44), 0.25, (0.3, 0.6)
+ROUNDED, RIMMED, TOOTHED = (0.36, 0.44), 0.25, (0.06, 0.15)
 # Near the lips, what is so much redder than the teeth that are remembered there is the lips' light on them.
 TINGED = (0.05, 0.12)
 BENT = (0.02, 0.04)  # how far from a straight line rows end, over the eye distance

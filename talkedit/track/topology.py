@@ -18,6 +18,23 @@ LANDMARKS = 468  # without the irises
 LIP_PAIRS = np.array(
     [[191, 95], [80, 88], [81, 178], [82, 87], [13, 14], [312, 317], [311, 402], [310, 318], [415, 324]]
 )
+# Rings around the mouth, (4, 9) of either lip: from the inner edge, as in LIP_PAIRS, to the outer one.
+UPPER_LIP_RINGS = np.array(
+    [
+        [191, 80, 81, 82, 13, 312, 311, 310, 415],
+        [183, 42, 41, 38, 12, 268, 271, 272, 407],
+        [184, 74, 73, 72, 11, 302, 303, 304, 408],
+        [185, 40, 39, 37, 0, 267, 269, 270, 409],
+    ]
+)
+LOWER_LIP_RINGS = np.array(
+    [
+        [95, 88, 178, 87, 14, 317, 402, 318, 324],
+        [96, 89, 179, 86, 15, 316, 403, 319, 325],
+        [77, 90, 180, 85, 16, 315, 404, 320, 307],
+        [146, 91, 181, 84, 17, 314, 405, 321, 375],
+    ]
+)
 LIP_CORNERS_INNER = np.array([78, 308])
 LIP_CORNERS_OUTER = np.array([61, 291])
 INNER_LIPS = np.array(
