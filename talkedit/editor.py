@@ -54,6 +54,7 @@ from talkedit.texture.glasses import glasses_score
 from talkedit.texture.refine import MeanTexture
 from talkedit.texture.uv_map import LUMINANCE, UvTemplate
 from talkedit.track import make_tracker
+from talkedit.track.chin import below_lip
 from talkedit.track.cover_network import load_cover
 from talkedit.track.hands import HandWatch
 from talkedit.track.lip_line import above_line, seated, settled
@@ -565,7 +566,7 @@ class ClipEditor:
             points = pose.to_model(landmarks[:468])
             speaker = self._speakers[store.shot(index)]
             # The mesh lies where the picture shows the lips; what the edit makes of them goes by the steadier tracker.
-            lips = seated(landmarks[:468], settled(speaker.lip_lines))
+            lips = below_lip(seated(landmarks[:468], settled(speaker.lip_lines)))
             lips = mended(lips, beyond(frame.rgb, lips))
             known = {
                 "speaker": speaker,

@@ -328,6 +328,26 @@ def test_a_row_goes_on_to_the_corners_lower_and_darker():
     assert light[22, 81:89].mean() > 1.1 * light[22, 89:93].mean()
 
 
+def test_a_row_goes_on_as_it_bends():
+    row, x = teeth_row(), np.arange(100)
+    for bend in (-1, 1):  # the ends lie higher, as a lower row's in a smile do, or lower
+        shift = np.round(bend * 6 * ((x - 50) / 30.0) ** 2).astype(int)
+        bent = (np.stack([np.roll(v[:, i], shift[i], axis=0) for i in x], 1) for v in (row.picture, row.teeth))
+        arch = _arch(*bent, 90)[1]
+        middle = (np.arange(60) @ arch) / np.maximum(arch.sum(0), 1e-6)
+        for end, beyond in ((78, 85), (21, 14)):
+            assert 0.5 < bend * (middle[beyond] - middle[end]) <= 0.06 * 90 + 0.5
+
+
+def test_lines_between_teeth_grow_vague_under_the_lip():
+    row = teeth_row()
+    picture, teeth = row.picture.copy(), row.teeth.copy()
+    out = _lengthen(picture, teeth, 12, -1).astype(float).mean(2)
+    lines = [np.abs(np.diff(out[y, 26:74])).mean() for y in (18, 13, 6)]
+    assert lines[1] < 0.8 * lines[0] and lines[2] < 0.6 * lines[1]
+    np.testing.assert_array_equal(_lengthen(row.picture, row.teeth.copy(), 12, -1)[17:], row.picture[17:])
+
+
 def test_a_row_that_hardly_showed_goes_on_nowhere():
     row = teeth_row()
     for faint in (0.4 * row.teeth, 0 * row.teeth):
@@ -811,6 +831,22 @@ def test_the_dark_between_grey_lips_is_grey_and_between_red_ones_redder() -> Non
     red, plain = (look_inside(f, loop, 90.0, 0.55, (None, None), Registration()).cavity for f in (frame, grey))
     assert np.ptp(plain) < 1e-3 and 0 < plain[0] < 60
     assert red[0] / red[2] > 1.2 * frame[..., 0].mean() / frame[..., 2].mean()
+
+
+def test_dark_that_shows_is_as_light_as_it_looks_and_what_parts_it_has_its_colour() -> None:
+    frame, inside, (_, target), warp = opened(-3.0, 8.0)
+    assert inside.dark > 0.5
+    loop, pictures = target[model().mouth_loop, :2], []
+    for dark in (inside.dark, 1.0, 0.0):
+        view = replace(inside, dark=dark, rows=(None, None), own=[0 * v for v in inside.own], beyond=0 * inside.beyond)
+        picture = sample(frame, warp)
+        fill_mouth(picture, frame, warp, view, loop, np.array([[0, -3.0], [0, 8.0]]))
+        pictures.append(picture.astype(float))
+    middle = np.round(loop.mean(0) - [warp.x0, warp.y0]).astype(int)
+    here = np.s_[middle[1] - 2 : middle[1] + 3, middle[0] - 3 : middle[0] + 4]
+    own, lit, shaded = (p[here].mean((0, 1)) for p in pictures)
+    np.testing.assert_allclose(lit, inside.cavity, atol=1.5)
+    assert shaded.mean() < own.mean() <= lit.mean()
 
 
 def test_two_views_of_a_mouth_are_mixed_by_their_shares() -> None:

@@ -19,8 +19,9 @@ ENOUGH = 0.0025  # area of teeth, in squared eye distances, from which on a row 
 UNDER = 0.07  # how far a row goes on under the lip, in eye distances
 DARKER = 0.985  # by which it gets darker there, a pixel
 # A row goes on so far beyond its ends, in eye distances, that much lower an eye distance, and loses so much of its
-# light on the way; a column with less of it than this share of the highest lies beyond.
-BACK, RECEDES, SHADED, SPARSE = 0.16, 1.2, 0.6, 0.6
+# light on the way; a column with less of it than this share of the highest lies beyond. It goes on as it bends, but
+# rises or falls no more than so far, in eye distances.
+BACK, RECEDES, SHADED, SPARSE, RISES = 0.16, 1.2, 0.6, 0.6, 0.06
 # So dark beside the brightest of its column the line between the rows is, and so much brighter what lies beyond it.
 LINE = (0.75, 1.1)
 APART = 0.04  # teeth further apart, over the eye distance, are none of one row
@@ -29,6 +30,7 @@ BEYOND, HANGING, STEPS = 0.01, 0.4, 10
 AGREED = 0.3  # how surely, on average, others of the kept mouths must show the same row as the best
 WHOLE = 0.5  # how much of what looks like teeth must turn out to be the row's
 GLOSS = 1.1  # how much brighter than most of it a row may be
+VAGUE = np.float32([[0.12, 0.76, 0.12]])  # of its neighbours' colours, sideways, a pixel that a row goes on
 CLOSE = 2  # half the width of gaps between teeth, pixels
 
 
@@ -187,7 +189,11 @@ def _lengthen(picture: np.ndarray, teeth: np.ndarray, pixels: int, step: int) ->
     for _ in range(pixels):
         more = np.roll(teeth, step, axis=0) * DARKER
         new = more > teeth
-        out[new] = np.minimum(np.roll(out, step, axis=0)[new], matt) * DARKER
+        # What was next to the lip grows vague, or lines between teeth would be bars.
+        sure = cv2.filter2D((teeth > 0.5).astype(np.float32), -1, VAGUE)[..., None]
+        shown = cv2.filter2D(out * (teeth[..., None] > 0.5), -1, VAGUE) / np.maximum(sure, 1e-3)
+        shown = np.roll(np.where(sure > 0.1, shown, out), step, axis=0)
+        out[new] = np.minimum(shown[new], matt) * DARKER
         teeth[new] = more[new]
     return (out + 0.5).astype(np.uint8)
 
@@ -210,12 +216,14 @@ def _arch(picture: np.ndarray, teeth: np.ndarray, pixels: float) -> tuple[np.nda
     if len(full) < 3 or not (teeth > 0.5).any():
         return picture, teeth
     out, arch, w = picture.copy(), teeth.copy(), teeth.shape[1]
-    middle = (np.arange(len(teeth)) @ teeth).sum() / teeth.sum()
+    middle = (np.arange(len(teeth)) @ teeth) / np.maximum(height, 1e-6)
+    bend = np.polynomial.Polynomial.fit(full, middle[full], 2)
     matt = _matt(picture, teeth)
     for end, step in ((full[0], -1), (full[-1], 1)):
         for away in range(1, min(round(BACK * pixels), w - 1 - end if step > 0 else end, full[-1] - full[0])):
             far, to, source = away / pixels, end + step * away, end - step * away
-            rows = middle + (np.arange(len(teeth), dtype=np.float32) - middle) / (1 - RECEDES * far)
+            there = bend(end) + np.clip(bend(to) - bend(end), -RISES * pixels, RISES * pixels)
+            rows = middle[source] + (np.arange(len(teeth), dtype=np.float32) - there) / (1 - RECEDES * far)
             light = 1 - SHADED * float(smoothstep(far, 0, BACK))
             shown = np.interp(rows, np.arange(len(teeth)), teeth[:, source], 0, 0) * float(
                 1 - smoothstep(far, 0.7 * BACK, BACK)

@@ -34,6 +34,9 @@ OPEN = (0.01, 0.025)
 # Cavity colour as a share of the lips' mean colour where the source shows no cavity of its own; and how much redder it
 # is from such a redness of the lips on: in grey pictures it is grey.
 CAVITY_SHARE, CAVITY_RED, RED_LIPS = 0.18, np.float32([0.06, 0, 0]), 0.2
+# Brightness of the darkest quarter of a mouth over its lips', over which that is no dark.
+SHOWS_DARK = (0.35, 0.55)
+FEW = 30  # pixels of the inside that tell its dark as well as the usual one does
 RING = 0.12  # lips are looked at so far outside their inner edge, over the distance to the mouth's middle
 # What lies nearer to the lips than that is theirs, not a row's, over the eye distance; up to the second distance what
 # looks like lips is.
@@ -42,7 +45,7 @@ REDDER, BRIGHTER = (0.65, 0.9), (0.4, 0.65)  # redness and brightness that look 
 # Over which gaps, over their width, tracked lips are those of a rounded mouth, which lie far outside the real ones; and
 # how much the share of lips in the rim between them, beside a half, counts for that. Teeth that fill such shares of it
 # keep it from being stretched as skin.
-ROUNDED, RIMMED, TOOTHED = (0.36, 0.44), 0.25, (0.06, 0.15)
+ROUNDED, RIMMED, TOOTHED = (0.36, 0.44), 0.25, (0.14, 0.2)
 # Near the lips, what is so much redder than the teeth that are remembered there is the lips' light on them.
 TINGED = (0.05, 0.12)
 BENT = (0.02, 0.04)  # how far from a straight line rows end, over the eye distance
@@ -80,6 +83,7 @@ class Inside:
         gains: what the remembered colours are multiplied by.
         trust: 0..1, how far the remembered teeth may show.
         cavity: (3,) float32 colour of the dark.
+        dark: 0..1, how much of it the frame shows: then it is as light as it looks, and nothing shades it further.
         guess: a drawn upper row, where none was ever seen, and the gain of its colours.
     """
 
@@ -98,6 +102,7 @@ class Inside:
     gains: list[float]
     trust: np.ndarray
     cavity: np.ndarray
+    dark: float
     guess: tuple[Row, float] | None = None
 
 
@@ -137,7 +142,7 @@ def look_inside(
         own, cavity = [none, none], _usual_cavity(lips)
         trust, shaded = registration.trust, [share, share]
         return Inside(
-            loop, eye, blur, 0.0, 0.0, corner, own, none, share, shaded, rows, 0.0, gains, trust, cavity, drawn
+            loop, eye, blur, 0.0, 0.0, corner, own, none, share, shaded, rows, 0.0, gains, trust, cavity, 0.0, drawn
         )
 
     feather = max(blur, FEATHER * eye)
@@ -148,7 +153,7 @@ def look_inside(
     rows, teeth, lower, shut = _part(
         area, grey, seen, like_teeth, here, behind, registration, (corner, eye, feather), smiles
     )
-    cavity = _cavity_colour(rgb, grey, seen, lips)
+    cavity, dark = _cavity_colour(rgb, grey, seen, lips)
     beyond = _continued(rgb, seen * np.float32(shows), eye)
     broad = cv2.GaussianBlur(grey, (0, 0), TOOTH * eye)
     own, shaded = [], []
@@ -175,7 +180,23 @@ def look_inside(
     rounded *= 1 - float(smoothstep((seen * like_teeth).sum() / max(seen.sum(), 1e-6), *TOOTHED))
     trust = registration.trust
     return Inside(
-        loop, eye, blur, shows, rounded, corner, own, beyond, lower, shaded, rows, shut, gains, trust, cavity, drawn
+        loop,
+        eye,
+        blur,
+        shows,
+        rounded,
+        corner,
+        own,
+        beyond,
+        lower,
+        shaded,
+        rows,
+        shut,
+        gains,
+        trust,
+        cavity,
+        dark,
+        drawn,
     )
 
 
@@ -346,12 +367,14 @@ def _usual_cavity(lips: np.ndarray) -> np.ndarray:
     return lips * (CAVITY_SHARE + CAVITY_RED * np.clip((lips[0] - lips[2]) / lips[0] / RED_LIPS, 0, 1))
 
 
-def _cavity_colour(rgb: np.ndarray, grey: np.ndarray, seen: np.ndarray, lips: np.ndarray) -> np.ndarray:
-    """(3,) float32 colour of the dark inside: this mouth's own where it shows, else a share of the lips' colour."""
+def _cavity_colour(rgb: np.ndarray, grey: np.ndarray, seen: np.ndarray, lips: np.ndarray) -> tuple[np.ndarray, float]:
+    """(3,) float32 colour of the dark inside: this mouth's own where it shows, else a share of the lips' colour; 0..1,
+    how much of the dark shows."""
     guess, inside = _usual_cavity(lips), seen > 0.6
     level = grey[inside]
     if len(level) < 12:
-        return guess
+        return guess, 0.0
     own = rgb[inside][level <= np.percentile(level, 25)].mean(0)
-    trust = min(len(level) / 120, 0.8)
-    return np.minimum(own * trust + guess * (1 - trust), guess * 1.8)
+    trust = len(level) / (len(level) + FEW)
+    dark = trust * (1 - float(smoothstep(own.mean() / lips.mean(), *SHOWS_DARK)))
+    return np.minimum(own * trust + guess * (1 - trust), guess * 1.8), dark

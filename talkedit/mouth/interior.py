@@ -105,7 +105,7 @@ def fill_mouth(
     # Lips and teeth shade the cavity: darkest under the upper row, lighter where the tongue lies.
     x, y = np.arange(shape[1], dtype=np.float32)[None], np.arange(shape[0], dtype=np.float32)[:, None]
     down = depth(x, y, loop)
-    light = 0.55 + 0.45 * smoothstep(down, 0.1, 0.8)
+    light = 1 - (1 - inside.dark) * 0.45 * (1 - smoothstep(down, 0.1, 0.8))
     if inside.rows[1] is None and shows == 0:  # nobody has seen what lies there: the tongue does
         light += TONGUE * float(smoothstep(gap_of(target) / eye, *SHOWS_TEETH)) * smoothstep(down, 0.35, 1)
     mouth = inside.cavity * light.astype(np.float32)[..., None]

@@ -35,6 +35,14 @@ LOWER_LIP_RINGS = np.array(
         [146, 91, 181, 84, 17, 314, 405, 321, 375],
     ]
 )
+# The lower lip's outer edge, the skin under it, and what lies below that, from side to side.
+UNDER_LIP = np.array(
+    [
+        [91, 181, 84, 17, 314, 405, 321],
+        [106, 182, 83, 18, 313, 406, 335],
+        [204, 194, 201, 200, 421, 418, 424],
+    ]
+)
 LIP_CORNERS_INNER = np.array([78, 308])
 LIP_CORNERS_OUTER = np.array([61, 291])
 INNER_LIPS = np.array(
