@@ -16,13 +16,13 @@ from talkedit.editor import Editor
 from talkedit.errors import InputError
 from talkedit.facemodel.load import load_face_model
 from talkedit.mouth import interior
-from talkedit.mouth.alignment import HEIGHT, WIDTH, align, cut, from_crop, hidden, to_crop
+from talkedit.mouth.alignment import HEIGHT, WIDTH, align, cut, from_crop, hidden, polygon, to_crop
 from talkedit.mouth.assembly import BACK, Kept, _above_arch, _arch, _lengthen, _this_side, _together, assemble
 from talkedit.mouth.completion import Completion, complete, load_completion, save_completion
 from talkedit.mouth.dentition import ARCH, CROWNS, EDGE, TURN, upper_row
 from talkedit.mouth.grid import Grid
 from talkedit.mouth.inside import CAVITY_RED, CAVITY_SHARE, _touch, look_inside
-from talkedit.mouth.interior import TOUCH, WIDER, _close, _ways, _widened, fill_mixed, fill_mouth
+from talkedit.mouth.interior import TOUCH, WIDER, _close, _left_behind, _ways, _widened, fill_mixed, fill_mouth
 from talkedit.mouth.invention import OPENED, invent
 from talkedit.mouth.lips import beside_lips, between_lips
 from talkedit.mouth.memory import KEPT, SPACING, MouthMemory
@@ -847,6 +847,36 @@ def test_dark_that_shows_is_as_light_as_it_looks_and_what_parts_it_has_its_colou
     own, lit, shaded = (p[here].mean((0, 1)) for p in pictures)
     np.testing.assert_allclose(lit, inside.cavity, atol=1.5)
     assert shaded.mean() < own.mean() <= lit.mean()
+
+
+def test_teeth_in_the_rim_of_a_lip_stay_behind_before_the_dark_only() -> None:
+    lips, mouth = np.full((30, 40, 3), 200, np.float32), np.full((30, 40, 3), 30, np.float32)
+    pale = np.zeros((30, 40), np.float32)
+    pale[:, :20] = 1
+    behind = _left_behind(pale, lips, mouth, 1.0)
+    assert behind[:, :19].min() > 0.99 and behind[:, 24:].max() < 0.01  # lips go along
+    mouth[:15] = 190  # a row lies there as well
+    behind = _left_behind(pale, lips, mouth, 1.0)
+    assert behind[:11].max() < 0.01 and behind[19:, :19].min() > 0.99
+
+
+def test_no_light_line_goes_along_a_lip_that_comes_down_over_its_teeth() -> None:
+    source, target = face(0.2), face(0.2)
+    target[INNER_LIPS[1:10], 1] += 7  # the upper lip comes down over its row
+    frame = draw(source, 16)
+    meshes = [np.asarray(model().position @ v).astype(np.float32) for v in (source, target)]
+    warp = build_warp(*meshes, model().triangles, model().uv, frame.shape)
+    loop = meshes[0][model().mouth_loop, :2]
+    inside = look_inside(frame, loop, 90.0, 0.55, (None, None), Registration())
+    inside = replace(inside, own=[0 * v for v in inside.own], beyond=0 * inside.beyond)  # nothing but dark is left
+    moved, light = meshes[1][model().mouth_loop, :2], []
+    for view in (inside, replace(inside, pale=0 * inside.pale)):
+        picture = sample(frame, warp)
+        fill_mouth(picture, frame, warp, view, moved, np.zeros((2, 2)))
+        light.append(
+            int(teeth_of(picture)[polygon(moved - np.float32([warp.x0, warp.y0]), picture.shape[:2]) > 0.5].sum())
+        )
+    assert light[0] < 0.5 * light[1] and light[1] > 60
 
 
 def test_two_views_of_a_mouth_are_mixed_by_their_shares() -> None:

@@ -84,6 +84,7 @@ class Inside:
         trust: 0..1, how far the remembered teeth may show.
         cavity: (3,) float32 colour of the dark.
         dark: 0..1, how much of it the frame shows: then it is as light as it looks, and nothing shades it further.
+        pale: (h, w) float32 0..1, what looks like teeth in the rectangle.
         guess: a drawn upper row, where none was ever seen, and the gain of its colours.
     """
 
@@ -103,6 +104,7 @@ class Inside:
     trust: np.ndarray
     cavity: np.ndarray
     dark: float
+    pale: np.ndarray
     guess: tuple[Row, float] | None = None
 
 
@@ -125,6 +127,7 @@ def look_inside(
         blur: of the frame, pixels.
         behind: upper and lower row of teeth where the pose puts them.
         registration: of these rows in this shot, told of this frame's index.
+        pale: (h, w) float32 0..1, what looks like teeth in the rectangle.
         guess: a drawn upper row where the pose puts it.
         smiles: without rows behind, bright teeth are taken for the upper ones.
     """
@@ -142,7 +145,24 @@ def look_inside(
         own, cavity = [none, none], _usual_cavity(lips)
         trust, shaded = registration.trust, [share, share]
         return Inside(
-            loop, eye, blur, 0.0, 0.0, corner, own, none, share, shaded, rows, 0.0, gains, trust, cavity, 0.0, drawn
+            loop,
+            eye,
+            blur,
+            0.0,
+            0.0,
+            corner,
+            own,
+            none,
+            share,
+            shaded,
+            rows,
+            0.0,
+            gains,
+            trust,
+            cavity,
+            0.0,
+            share,
+            drawn,
         )
 
     feather = max(blur, FEATHER * eye)
@@ -196,6 +216,7 @@ def look_inside(
         trust,
         cavity,
         dark,
+        like_teeth,
         drawn,
     )
 

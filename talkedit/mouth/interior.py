@@ -18,13 +18,16 @@ from talkedit.geometry.openings import smoothstep
 from talkedit.mouth.alignment import polygon
 from talkedit.mouth.inside import Inside
 from talkedit.mouth.lips import beside_lips, between_lips
-from talkedit.mouth.rows import depth, gap_of
+from talkedit.mouth.rows import brightness, depth, gap_of
 
 SHOWS_TEETH = (0.015, 0.04)  # gaps, in eye distances, over which hidden teeth come out: in a narrower one all is shadow
 SHOWS_DRAWN = (0.03, 0.1)  # the same for drawn ones: nobody misses them in shadow
 LIP_EDGE = 0.011  # softness of the inner edge of lips that were closed, over the eye distance
 SEAM = 0.7  # the same where the mouth showed, in pixels: its own rim already makes the edge
 RIM = 0.02  # lips around the source's mouth that come along with its inside, over the eye distance
+# Teeth in a lip's rim stay behind where what lies behind is so dark beside them; evenly over such a way along the lip,
+# over the eye distance.
+BEHIND, ALONG = (0.4, 0.7), 0.012
 LIP_MIDDLE = 0.5  # share of a lip, about, that counts as its middle
 # How much of the way from its jaw's movement to its lip's a row goes: it reaches under the lip for a while only, and a
 # lip that slid all the way would bare the dark behind it.
@@ -155,8 +158,11 @@ def fill_mouth(
         if inside.rounded > 0:
             between_lips(loop, moved, back_x, back_y, polygon(loop, shape) * (1 - share))
             share += (1 - share) * np.float32(inside.rounded)
-        back_x, back_y = back_x + np.float32(x0), back_y + np.float32(y0)
-        lips = cv2.remap(frame, back_x, back_y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        lips = cv2.remap(
+            frame, back_x + np.float32(x0), back_y + np.float32(y0), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+        )
+        pale = cv2.remap(inside.pale, back_x + to_x, back_y + to_y, cv2.INTER_LINEAR)
+        share *= 1 - np.float32(1 - inside.rounded) * _left_behind(pale, lips, mouth, ALONG * eye)
         mouth += (lips - mouth) * (share * np.float32(shows))[..., None]
     lips = _close(picture[rect], hole, 2 * edge)
     picture[rect] = np.clip(lips + (mouth - lips) * alpha[..., None] + 0.5, 0, 255).astype(np.uint8)
@@ -197,6 +203,18 @@ def _widened(mouth: np.ndarray, source: np.ndarray, target: np.ndarray, width: f
     place = np.c_[back, middle - back @ middle]
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     return cv2.warpAffine(mouth, place, mouth.shape[1::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def _left_behind(pale: np.ndarray, lips: np.ndarray, mouth: np.ndarray, along: float) -> np.ndarray:
+    """(h, w) float32 0..1: teeth that a lip's rim would take along from their row, as a light line around the mouth.
+
+    Args:
+        pale: (h, w) 0..1, how much the rim looks like teeth.
+        lips, mouth: (h, w, 3) the rim, and what lies behind it.
+        along: pixels over which a rim is one or the other.
+    """
+    dark = 1 - smoothstep(brightness(mouth) / np.maximum(brightness(lips), 1), *BEHIND)
+    return np.minimum(2 * cv2.GaussianBlur((pale * dark).astype(np.float32), (0, 0), along), 1)
 
 
 def _bent(
