@@ -16,6 +16,7 @@ from talkedit.options import EditOptions
 from talkedit.report import StageClock
 from talkedit.texture.editor import LIMIT
 from talkedit.track.steady import steady
+from talkedit.track.topology import LOWER_LIP_RINGS, UNDER_LIP, UPPER_LIP_RINGS
 from talkedit.types import Frame
 from talkedit.video.reader import read_frames
 
@@ -149,7 +150,10 @@ def test_landmarks_are_not_steadied_across_a_cut(frames: list[Frame]) -> None:
     clip._speakers[1] = clip._speakers[0]
     window = [None, None, *(store.landmarks(i) for i in range(MIDDLE, MIDDLE + 3))]
     expected = clip.model.position @ steady(window, 2)[:468]
-    np.testing.assert_allclose(clip._frame(frames[MIDDLE])["mesh"], expected, atol=1e-3)
+    lips = np.r_[UPPER_LIP_RINGS.ravel(), LOWER_LIP_RINGS.ravel(), UNDER_LIP.ravel()]  # these have their own way
+    still = np.asarray(np.abs(clip.model.position[:, lips]).sum(1)).ravel() == 0
+    np.testing.assert_allclose(clip._frame(frames[MIDDLE])["mesh"][still], expected[still], atol=1e-3)
+    assert still.mean() > 0.5
     whole = steady([store.landmarks(i) for i in range(MIDDLE - 2, MIDDLE + 3)], 2)
     assert np.abs(clip.model.position @ whole[:468] - expected).max() > 0.02
 

@@ -16,6 +16,7 @@ from talkedit.emotions import EMOTIONS, code
 from talkedit.facemodel.model import FaceModel
 from talkedit.geometry.editor import LinearGeometryEditor
 from talkedit.geometry.openings import (
+    ADDED,
     BROADER,
     BROADEST,
     JAW,
@@ -391,7 +392,7 @@ def test_shut_eyes_stay_shut(emotion: str, intensity: float) -> None:
 def test_one_factor_an_eye_within_bounds(emotion: str) -> None:
     delta, _ = direction(emotion, 1.5)
     factors = []
-    for share in (0.25, 0.6, 1.0, 1.3):
+    for share in (0.25, 0.6, 1.0, 1.1):  # rounder ones are widened less
         face = blinking(share)
         after = face + openings().lids(face, delta, REFERENCE)
         for pairs, _, _ in openings()._lids:
@@ -403,6 +404,19 @@ def test_one_factor_an_eye_within_bounds(emotion: str) -> None:
     for k, pairs in enumerate((RIGHT_LIDS, LEFT_LIDS)):
         wish = lid_gaps(delta, pairs).mean() / REFERENCE[k]
         assert factors[k] == pytest.approx(np.clip(1 + wish, *LID_RANGE), abs=1e-4)
+
+
+def test_eyes_that_are_wide_open_are_hardly_widened() -> None:
+    delta, _ = direction("surprised", 1.5)
+    width = np.linalg.norm(mean()[33, :2] - mean()[133, :2])
+    factors = []
+    for gap in (0.3, 0.35, 0.43, 0.52):
+        face = blinking(gap * width / lid_gaps(mean(), RIGHT_LIDS)[2:5].mean())
+        after = face + openings().lids(face, delta, REFERENCE)
+        factors.append(float(lid_gaps(after, RIGHT_LIDS).mean() / lid_gaps(face, RIGHT_LIDS).mean()))
+    assert factors[0] == pytest.approx(factors[1], abs=1e-4) and factors[0] > 1.15
+    assert factors[1] > factors[2] > factors[3]
+    assert factors[3] - 1 == pytest.approx(ADDED * (factors[0] - 1), abs=1e-3)
 
 
 def test_surprise_widens_eyes() -> None:

@@ -24,6 +24,10 @@ LIP_RANGE = (0.7, 1.8)
 WIDEST, ROOM = 0.36, 0.22
 # How far lids may close or widen at most: beyond, open eyes show white all around, which reads as shock.
 LID_RANGE = (0.5, 1.32)
+# Gaps of the lids over the eye's width from which on eyes are so wide open that less and less is added, and what is
+# added of it at last.
+WIDE_OPEN, ADDED = (0.36, 0.5), 0.2
+EYE_CORNERS = np.array([[33, 133], [263, 362]])
 LIP_REACH = {"upper": 0.10, "lower": 0.17}
 # An emotion that draws the corners together (surprise) does so for an open mouth: this share of it is left to closed
 # lips, all of it at a gap of ROUND over the eye distance. A mouth that says "m" is not pursed.
@@ -83,9 +87,9 @@ class Openings:
             self._spread(lips[:, 1], lips[:, 0], fixed, LIP_REACH["lower"]),
         )
         self._lids = []
-        for pairs, corners in zip(LID_PAIRS, ([33, 133], [263, 362]), strict=True):
-            up = self._spread(pairs[:, 0], pairs[:, 1], np.array(corners), LID_REACH)
-            low = self._spread(pairs[:, 1], pairs[:, 0], np.array(corners), LID_REACH)
+        for pairs, corners in zip(LID_PAIRS, EYE_CORNERS, strict=True):
+            up = self._spread(pairs[:, 0], pairs[:, 1], corners, LID_REACH)
+            low = self._spread(pairs[:, 1], pairs[:, 0], corners, LID_REACH)
             self._lids.append((pairs, up, low))
         self._eye = float(np.linalg.norm(mean[33] - mean[263]))
         corners = topo.LIP_CORNERS_OUTER
@@ -195,11 +199,14 @@ class Openings:
             (468, 3) constrained delta.
         """
         out = delta.copy()
-        for (pairs, up, low), ref in zip(self._lids, reference, strict=True):
+        for (pairs, up, low), corners, ref in zip(self._lids, EYE_CORNERS, reference, strict=True):
             gaps = np.maximum(source[pairs[:, 0], 1] - source[pairs[:, 1], 1], 0)
             wish = delta[pairs[:, 0], 1] - delta[pairs[:, 1], 1]
             # One factor an eye keeps the lid's curve; the emotion's wish is measured where lids are widest.
-            factor = np.clip(1 + wish[2:5].mean() / max(ref, 0.03), *LID_RANGE)
+            factor = float(np.clip(1 + wish[2:5].mean() / max(ref, 0.03), *LID_RANGE))
+            if factor > 1:
+                width = float(np.linalg.norm(source[corners[0], :2] - source[corners[1], :2]))
+                factor = 1 + (factor - 1) * (1 - (1 - ADDED) * float(smoothstep(gaps[2:5].mean() / width, *WIDE_OPEN)))
             change = gaps * (factor - 1) - wish
             share = 0.75  # the upper lid does most of the work
             # Eyes are widened by the upper lid; the lower one follows a little, whatever the cheek does.
