@@ -879,6 +879,30 @@ def test_no_light_line_goes_along_a_lip_that_comes_down_over_its_teeth() -> None
     assert light[0] < 0.5 * light[1] and light[1] > 60
 
 
+def test_teeth_between_lips_hardly_apart_lie_in_their_shadow_unless_the_frame_shows_their_light() -> None:
+    source, light = face(0.0), {}
+    pose = find_pose(source, model().at_landmarks(model().mean))
+    frame, rows = draw(source, 16), remembered().solve(0.6).placed(pose, pose.to_model(source))
+    for opened_by in (4, 16):
+        target = face(0.0)
+        target[INNER_LIPS[11:], 1] += opened_by
+        meshes = [np.asarray(model().position @ v).astype(np.float32) for v in (source, target)]
+        warp = build_warp(*meshes, model().triangles, model().uv, frame.shape)
+        loop, moved = (mesh[model().mouth_loop, :2] for mesh in meshes)
+        inside = look_inside(frame, loop, 90.0, 0.55, rows, Registration())
+        assert inside.lit == [0.0, 0.0]
+        for lit in (0.0, 1.0):
+            picture = sample(frame, warp)
+            view = replace(inside, lit=[lit, lit])
+            fill_mouth(picture, frame, warp, view, moved, np.zeros((2, 2)))
+            at = teeth_of(picture) & (polygon(moved - np.float32([warp.x0, warp.y0]), picture.shape[:2]) > 0.5)
+            light[opened_by, lit] = float(np.percentile(picture[at].mean(1), 90))
+    assert light[4, 0.0] < 0.9 * light[4, 1.0]
+    assert light[16, 0.0] == pytest.approx(light[16, 1.0], rel=0.02)
+    shows = opened(-3.0, 8.0)[1]
+    assert shows.lit[0] > 0.4  # its own teeth tell
+
+
 def test_two_views_of_a_mouth_are_mixed_by_their_shares() -> None:
     frame, inside, (_, target), warp = opened(-3.0, 4.0)
     loop, jaws = target[model().mouth_loop, :2], np.zeros((2, 2))

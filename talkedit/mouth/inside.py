@@ -81,6 +81,7 @@ class Inside:
         rows: remembered teeth, laid onto the own ones; None where there are none.
         shut: 0..1, the rows of teeth touch.
         gains: what the remembered colours are multiplied by.
+        lit: 0..1 for each row, how far its own teeth tell the light that it lies in.
         trust: 0..1, how far the remembered teeth may show.
         cavity: (3,) float32 colour of the dark.
         dark: 0..1, how much of it the frame shows: then it is as light as it looks, and nothing shades it further.
@@ -101,6 +102,7 @@ class Inside:
     rows: tuple[Row | None, Row | None]
     shut: float
     gains: list[float]
+    lit: list[float]
     trust: np.ndarray
     cavity: np.ndarray
     dark: float
@@ -158,6 +160,7 @@ def look_inside(
             rows,
             0.0,
             gains,
+            [0.0, 0.0],
             trust,
             cavity,
             0.0,
@@ -176,7 +179,7 @@ def look_inside(
     cavity, dark = _cavity_colour(rgb, grey, seen, lips)
     beyond = _continued(rgb, seen * np.float32(shows), eye)
     broad = cv2.GaussianBlur(grey, (0, 0), TOOTH * eye)
-    own, shaded = [], []
+    own, shaded, told = [], [], [0.0, 0.0]
     for k, share in enumerate((1 - lower, lower)):
         mine = seen * share
         if rows[k] is None:  # without teeth all moves as the lip does
@@ -184,7 +187,7 @@ def look_inside(
             shaded.append(np.zeros_like(mine))
         else:
             lit = rows[k].level(corner, grey.shape) * np.float32(gains[k])
-            bright, more = _relight(broad, mine * like_teeth, grey, lit, teeth[k], eye)
+            bright, more, told[k] = _relight(broad, mine * like_teeth, grey, lit, teeth[k], eye)
             gains[k] *= more
             tinged = smoothstep(red - redness(rows[k].colours(corner, grey.shape)), *TINGED) * bright
             mine *= 1 - cv2.dilate((near * teeth[k] * tinged).astype(np.float32), np.ones((3, 3), np.uint8))
@@ -213,6 +216,7 @@ def look_inside(
         rows,
         shut,
         gains,
+        told,
         trust,
         cavity,
         dark,
@@ -360,7 +364,7 @@ def _continued(rgb: np.ndarray, seen: np.ndarray, eye: float) -> np.ndarray:
 
 def _relight(
     broad: np.ndarray, own: np.ndarray, grey: np.ndarray, lit: np.ndarray, teeth: np.ndarray, eye: float
-) -> tuple[np.ndarray, float]:
+) -> tuple[np.ndarray, float, float]:
     """How far own pixels are as bright as teeth, and the gain of the remembered ones.
 
     Args:
@@ -372,7 +376,7 @@ def _relight(
         eye: outer-eye distance, pixels.
 
     Returns:
-        (h, w) 0..1; the gain beside the skin's, within ``GAIN`` together with it.
+        (h, w) 0..1; the gain beside the skin's, within ``GAIN`` together with it; 0..1, how far own teeth tell it.
     """
     bright = smoothstep(broad / np.maximum(cv2.GaussianBlur(lit, (0, 0), TOOTH * eye), 1), *SHADOW)
     # What both show tells more about the light between the lips than skin does.
@@ -380,7 +384,8 @@ def _relight(
     sure = teeth > 0.5
     trust = OVERLAP * eye**2 * float(lit[sure].mean()) if sure.any() else 1.0
     gain = (float((both * grey).sum()) + trust) / (float((both * lit).sum()) + trust)
-    return bright, float(np.clip(gain, *GAIN))
+    told = float(both.sum())
+    return bright, float(np.clip(gain, *GAIN)), told / (told + OVERLAP * eye**2)
 
 
 def _usual_cavity(lips: np.ndarray) -> np.ndarray:

@@ -22,6 +22,9 @@ from talkedit.mouth.rows import brightness, depth, gap_of
 
 SHOWS_TEETH = (0.015, 0.04)  # gaps, in eye distances, over which hidden teeth come out: in a narrower one all is shadow
 SHOWS_DRAWN = (0.03, 0.1)  # the same for drawn ones: nobody misses them in shadow
+# So much of their light teeth lose between lips that are hardly apart, over such gaps in eye distances, unless the
+# frame shows how bright they are.
+DIM, DIMMED = 0.28, (0.03, 0.13)
 LIP_EDGE = 0.011  # softness of the inner edge of lips that were closed, over the eye distance
 SEAM = 0.7  # the same where the mouth showed, in pixels: its own rim already makes the edge
 RIM = 0.02  # lips around the source's mouth that come along with its inside, over the eye distance
@@ -140,7 +143,8 @@ def fill_mouth(
                 colours[there] = row.colours(first, teeth[there].shape)
             own = inside.own[k] * (1 - wide * inside.shaded[k])[..., None] if wide > 0 else inside.own[k]
             own, dx, dy = _shifted(own, inside.corner + move - corner)
-            _lay(mouth, own, inside.beyond, share, dx, dy, colours, teeth, np.float32(inside.gains[k]))
+            light = 1 - (1 - inside.lit[k]) * DIM * (1 - float(smoothstep(gap_of(target) / eye, *DIMMED)))
+            _lay(mouth, own, inside.beyond, share, dx, dy, colours, teeth, np.float32(inside.gains[k] * light))
         elif shows > 0:
             shift_x, shift_y = _bent(x + np.float32(x0), y + np.float32(y0), source[lip], target[lip], LIP_HOLD * eye)
             back_x, back_y = x + to_x - shift_x, y + to_y - shift_y
