@@ -46,7 +46,7 @@ def shifted(landmarks: np.ndarray, upper: float, lower: float) -> np.ndarray:
 
 @pytest.mark.parametrize("turned", [0.0, 20.0])
 @pytest.mark.parametrize("inside", [DARK, TOOTH])
-@pytest.mark.parametrize(("upper", "lower"), [(0.03, 0.0), (0.0, 0.03), (-0.02, 0.025), (0.02, -0.02), (0.0, 0.0)])
+@pytest.mark.parametrize(("upper", "lower"), [(0.03, 0.0), (0.0, 0.03), (-0.03, 0.025), (0.025, -0.03), (0.0, 0.0)])
 def test_the_edge_is_found_on_both_sides_of_the_tracked_one(
     upper: float, lower: float, inside: tuple[int, int, int], turned: float
 ):
@@ -95,3 +95,10 @@ def test_rings_of_a_lip_follow_and_never_cross():
     found = beyond(draw(shifted(tracked, 0.055, 0.055)), tracked)
     thick = np.linalg.norm(tracked[UPPER_LIP_RINGS[-1], :2] - tracked[UPPER_LIP_RINGS[0], :2], axis=1) / eye
     assert (found[0] <= LIP * thick + 1e-6).all()
+
+
+def test_small_moves_are_left_to_the_tracker():
+    tracked, found = face(0.12), []
+    for real in (0.005, 0.012, 0.03):
+        found.append(float(beyond(draw(shifted(tracked, real, 0.0)), tracked)[0, MIDDLE].mean()))
+    assert found[0] < 0.002 and found[1] < 0.012 and found[2] == pytest.approx(0.03, abs=0.005)

@@ -24,7 +24,7 @@ SHOWS_TEETH = (0.015, 0.04)  # gaps, in eye distances, over which hidden teeth c
 SHOWS_DRAWN = (0.03, 0.1)  # the same for drawn ones: nobody misses them in shadow
 # So much of their light teeth lose between lips that are hardly apart, over such gaps in eye distances, unless the
 # frame shows how bright they are.
-DIM, DIMMED = 0.28, (0.03, 0.13)
+DIM, DIMMED = 0.28, (0.02, 0.07)
 LIP_EDGE = 0.011  # softness of the inner edge of lips that were closed, over the eye distance
 SEAM = 0.7  # the same where the mouth showed, in pixels: its own rim already makes the edge
 RIM = 0.02  # lips around the source's mouth that come along with its inside, over the eye distance

@@ -23,6 +23,8 @@ DARK, PALE, HALF = (0.45, 0.65), (0.1, 0.3), (0.3, 0.7)
 PINKER, BRIGHTER, UNLIKE = (0.7, 0.95), (0.45, 0.7), 0.4
 # How far the edge is looked for, over the eye distance, and which share of the lip or of the gap it may take.
 INWARD, OUTWARD, LIP, GAP = 0.04, 0.06, 0.75, 0.4
+# Moves over the eye distance that are made hardly, and wholly: the tracker is the steadier.
+WORTH = (0.006, 0.018)
 # What a move costs, and one unlike its neighbour's, beside what it explains.
 STAY, EVEN = 0.2, 0.25
 _STEP, _SOFT, _NIGH = 0.0025, 0.004, 5
@@ -61,7 +63,8 @@ def beyond(rgb: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     gaps = np.linalg.norm(inner[:, 0] - inner[:, 1], axis=1) / eye
     for k, lip in enumerate((UPPER_LIP_RINGS, LOWER_LIP_RINGS)):
         edges = inner[:, k], landmarks[lip[-1], :2] - corner
-        moves[k] = opened * _evenly(_cheapest(_cost((level, pink, teeth), dark, edges, gaps, eye)), 0)
+        move = _evenly(_cheapest(_cost((level, pink, teeth), dark, edges, gaps, eye)), 0)
+        moves[k] = opened * move * smoothstep(np.abs(move), *WORTH)
     return moves
 
 
