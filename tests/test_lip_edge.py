@@ -101,4 +101,4 @@ def test_small_moves_are_left_to_the_tracker():
     tracked, found = face(0.12), []
     for real in (0.005, 0.012, 0.03):
         found.append(float(beyond(draw(shifted(tracked, real, 0.0)), tracked)[0, MIDDLE].mean()))
-    assert found[0] < 0.002 and found[1] < 0.012 and found[2] == pytest.approx(0.03, abs=0.005)
+    assert found[0] < 0.002 and found[1] < 0.5 * found[2] and found[2] == pytest.approx(0.03, abs=0.005)
