@@ -587,7 +587,7 @@ class ClipEditor:
             known["hidden"] = self._hidden(frame, known["mesh"], known["eye"])
             if known["hidden"] is not None:
                 known["free"] = self._together(known["hidden"], known["mesh"])
-                known["hidden"].hold(known["free"], self.model.triangles)
+                known["hidden"].hold(known["free"], self.model.triangles, self._loop)
         self._last_frame = (index, known)
         return known
 

@@ -18,7 +18,7 @@ from talkedit.reconstruct.fit import Fitter
 from talkedit.track.occluders import FACING, LOST, OccluderWatch, _without_gaps
 from talkedit.track.skin import ShotSkin
 from talkedit.track.texels import SIZE, Texels
-from talkedit.track.topology import LEFT_EYE, OUTER_LIPS, RIGHT_EYE
+from talkedit.track.topology import INNER_LIPS, LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 
 SIDE, FRAMES = 160, 40
 
@@ -269,7 +269,7 @@ def test_what_reaches_beyond_the_face_is_whole(model: FaceModel) -> None:
     mask = np.zeros((SIZE, SIZE), bool)
     mask[round(v.min()) : round(v.max()) + 1, round(u.min()) :] = True
     hidden, mesh = hidden_by(model, mask, source)
-    hidden.hold(np.ones((len(mesh), 1), np.float32), model.triangles)
+    hidden.hold(np.ones((len(mesh), 1), np.float32), model.triangles, model.mouth_loop)
     picture = hidden.behind.copy()
     hidden.restore(picture, source, 0, 0)
     beyond = np.ones((SIDE, SIDE), np.uint8)
@@ -277,6 +277,25 @@ def test_what_reaches_beyond_the_face_is_whole(model: FaceModel) -> None:
     beyond = cv2.erode(beyond, np.ones((3, 3), np.uint8)) > 0
     assert beyond[70:110, 100:].sum() > 200
     np.testing.assert_array_equal(picture[beyond], source[beyond])
+
+
+@pytest.mark.parametrize("free", [0.0, 1.0])
+def test_what_a_held_mouth_shows_between_its_lips_stays_too(model: FaceModel, free: float) -> None:
+    points = landmarks(model)
+    points[INNER_LIPS[11:], 1] += 12
+    mesh = model.position @ points
+    source = np.full((SIDE, SIDE, 3), (200, 150, 130), np.uint8)
+    hole = np.zeros((SIDE, SIDE), np.uint8)
+    cv2.fillPoly(hole, [np.round(mesh[model.mouth_loop, :2]).astype(np.int32)], 1)
+    hole = cv2.erode(hole, np.ones((5, 5), np.uint8)) > 0
+    source[hole] = (230, 225, 220)
+    hidden = Hidden(mesh, [None], 40.0, model, [over(model, 205, 4)], source)
+    hidden.hold(np.full((len(mesh), 1), free, np.float32), model.triangles, model.mouth_loop)
+    edited = source.copy()
+    edited[hole] = 90
+    hidden.restore(edited, source, 0, 0)
+    assert hole.sum() > 40
+    np.testing.assert_array_equal(edited[hole], source[hole] if free == 0 else 90)
 
 
 def test_a_face_beyond_the_picture_is_left_alone(model: FaceModel) -> None:

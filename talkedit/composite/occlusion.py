@@ -148,17 +148,20 @@ class Hidden:
         """(N, 1) float32 0..1 how far other things hide (N, ≥2) points of the frame."""
         return self._at(self._things, points)
 
-    def hold(self, free: np.ndarray, triangles: np.ndarray) -> None:
+    def hold(self, free: np.ndarray, triangles: np.ndarray, loop: np.ndarray) -> None:
         """Has the source's own pixels laid where nothing moves.
 
         Args:
             free: (V, 1) how much of the edit is left at the mesh's vertices.
             triangles: (T, 3) of the mesh.
+            loop: (L,) vertices around the hole between its lips, which is held as they are.
         """
         held, hit = attribute_map(self._points, triangles, (1 - free).astype(np.float32), *self._held.shape)
         face = (hit >= 0).astype(np.uint8)
         edges, _ = cv2.findContours(face, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        self._held = np.where(cv2.drawContours(face, edges, -1, 1, cv2.FILLED) > 0, held[..., 0], np.float32(1))
+        inside = cv2.fillPoly(np.zeros_like(face), [np.round(self._points[loop, :2]).astype(np.int32)], 1)
+        held = np.where((inside > 0) & (hit < 0), np.float32(1 - free[loop].mean()), held[..., 0])
+        self._held = np.where(cv2.drawContours(face, edges, -1, 1, cv2.FILLED) > 0, held, np.float32(1))
 
     def restore(self, picture: np.ndarray, source: np.ndarray, x0: int, y0: int) -> None:
         """Lays what the source shows before the face over an edited rectangle, in place.
