@@ -143,8 +143,8 @@ def fill_mouth(
                 colours[there] = row.colours(first, teeth[there].shape)
             own = inside.own[k] * (1 - wide * inside.shaded[k])[..., None] if wide > 0 else inside.own[k]
             own, dx, dy = _shifted(own, inside.corner + move - corner)
-            light = 1 - (1 - inside.lit[k]) * DIM * (1 - float(smoothstep(gap_of(target) / eye, *DIMMED)))
-            _lay(mouth, own, inside.beyond, share, dx, dy, colours, teeth, np.float32(inside.gains[k] * light))
+            shade = 1 - (1 - inside.lit[k]) * DIM * (1 - float(smoothstep(gap_of(target) / eye, *DIMMED)))
+            _lay(mouth, own, inside.beyond, share, dx, dy, colours, teeth, np.float32(inside.gains[k] * shade))
         elif shows > 0:
             shift_x, shift_y = _bent(x + np.float32(x0), y + np.float32(y0), source[lip], target[lip], LIP_HOLD * eye)
             back_x, back_y = x + to_x - shift_x, y + to_y - shift_y
