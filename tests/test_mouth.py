@@ -873,9 +873,8 @@ def test_no_light_line_goes_along_a_lip_that_comes_down_over_its_teeth() -> None
     for view in (inside, replace(inside, pale=0 * inside.pale)):
         picture = sample(frame, warp)
         fill_mouth(picture, frame, warp, view, moved, np.zeros((2, 2)))
-        light.append(
-            int(teeth_of(picture)[polygon(moved - np.float32([warp.x0, warp.y0]), picture.shape[:2]) > 0.5].sum())
-        )
+        at = polygon(moved - np.float32([warp.x0, warp.y0]), picture.shape[:2]) > 0.5
+        light.append(int(teeth_of(picture)[at].sum()))
     assert light[0] < 0.5 * light[1] and light[1] > 60
 
 

@@ -159,8 +159,8 @@ class Hidden:
         held, hit = attribute_map(self._points, triangles, (1 - free).astype(np.float32), *self._held.shape)
         face = (hit >= 0).astype(np.uint8)
         edges, _ = cv2.findContours(face, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-        inside = cv2.fillPoly(np.zeros_like(face), [np.round(self._points[loop, :2]).astype(np.int32)], 1)
-        held = np.where((inside > 0) & (hit < 0), np.float32(1 - free[loop].mean()), held[..., 0])
+        between = _between_lips(self._points[loop], float(1 - free[loop].mean()), face.shape)
+        held = np.where(hit >= 0, held[..., 0], between)
         self._held = np.where(cv2.drawContours(face, edges, -1, 1, cv2.FILLED) > 0, held, np.float32(1))
 
     def restore(self, picture: np.ndarray, source: np.ndarray, x0: int, y0: int) -> None:
@@ -266,9 +266,12 @@ def _laid(mask: np.ndarray, model: FaceModel, points: np.ndarray, shape: tuple[i
     cover = cv2.remap(grown, at[:, None, 0], at[:, None, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     laid = attribute_map(points, model.triangles, cover, *shape)[0][..., 0]
     loop = model.mouth_loop  # the hole between the lips is hidden if they are
-    inside = np.zeros(shape, np.float32)
-    cv2.fillPoly(inside, [np.round(points[loop, :2]).astype(np.int32)], float(smoothstep(cover[loop].mean(), 0.5, 0.9)))
-    return np.maximum(laid, inside)
+    return np.maximum(laid, _between_lips(points[loop], float(smoothstep(cover[loop].mean(), 0.5, 0.9)), shape))
+
+
+def _between_lips(loop: np.ndarray, value: float, shape: tuple[int, int]) -> np.ndarray:
+    """(h, w) float32: a value in the hole of the mesh between lips of a (L, ≥2) loop, 0 elsewhere."""
+    return cv2.fillPoly(np.zeros(shape, np.float32), [np.round(loop[:, :2]).astype(np.int32)], value)
 
 
 def _drawn(hands: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -27,6 +27,7 @@ INWARD, OUTWARD, LIP, GAP = 0.04, 0.06, 0.75, 0.4
 WORTH = (0.006, 0.018)
 # What a move costs, and one unlike its neighbour's, beside what it explains.
 STAY, EVEN = 0.2, 0.25
+# Steps in which it is looked for and blur of the picture, over the eye distance; and steps that count as right inside.
 _STEP, _SOFT, _NIGH = 0.0025, 0.004, 5
 _WAYS = (np.arange(-round(INWARD / _STEP), round(OUTWARD / _STEP) + 1) * _STEP).astype(np.float32)[:, None]
 _UNLIKE_NEIGHBOUR = EVEN * np.abs(_WAYS - _WAYS.T)

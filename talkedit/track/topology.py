@@ -14,11 +14,7 @@ from pathlib import Path
 import numpy as np
 
 LANDMARKS = 468  # without the irises
-# Inner-lip pairs (upper, lower) from corner to corner, and the two corners.
-LIP_PAIRS = np.array(
-    [[191, 95], [80, 88], [81, 178], [82, 87], [13, 14], [312, 317], [311, 402], [310, 318], [415, 324]]
-)
-# Rings around the mouth, (4, 9) of either lip: from the inner edge, as in LIP_PAIRS, to the outer one.
+# Rings around the mouth, (4, 9) of either lip: from the inner edge to the outer one, corner to corner.
 UPPER_LIP_RINGS = np.array(
     [
         [191, 80, 81, 82, 13, 312, 311, 310, 415],
@@ -35,10 +31,12 @@ LOWER_LIP_RINGS = np.array(
         [146, 91, 181, 84, 17, 314, 405, 321, 375],
     ]
 )
+# Inner-lip pairs (upper, lower) from corner to corner.
+LIP_PAIRS = np.stack([UPPER_LIP_RINGS[0], LOWER_LIP_RINGS[0]], axis=1)
 # The lower lip's outer edge, the skin under it, and what lies below that, from side to side.
 UNDER_LIP = np.array(
     [
-        [91, 181, 84, 17, 314, 405, 321],
+        LOWER_LIP_RINGS[-1, 1:-1],
         [106, 182, 83, 18, 313, 406, 335],
         [204, 194, 201, 200, 421, 418, 424],
     ]

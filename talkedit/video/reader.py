@@ -12,9 +12,7 @@ from talkedit.video.probe import DEFAULT_RATE, check_readable, decoded_frames, o
 from talkedit.video.rotation import display_matrix, turn_upright
 
 
-def read_frames(
-    path: str | os.PathLike, start: float | None = None, end: float | None = None
-) -> Iterator[Frame]:
+def read_frames(path: str | os.PathLike, start: float | None = None, end: float | None = None) -> Iterator[Frame]:
     """Decode a file frame by frame, upright, as 8-bit RGB, with the timestamps of the file.
 
     A picture gives one frame. Nothing is kept between frames, so memory does not grow with length. Frames without
@@ -60,4 +58,3 @@ def _video_frames(path: os.PathLike, start: float | None, end: float | None) -> 
             # decoded frames pile up until the garbage collector comes by.
             matrix = matrix or display_matrix(decoded)
             yield Frame(index, turn_upright(to_rgb(decoded), matrix), pts, time_base)
-
