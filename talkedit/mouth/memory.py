@@ -31,6 +31,7 @@ from talkedit.mouth.rows import (
     teeth_end,
     toothness,
 )
+from talkedit.mouth.widths import lower_like
 from talkedit.reconstruct.pose import Pose
 from talkedit.track.topology import INNER_LIPS, LANDMARKS
 
@@ -53,6 +54,7 @@ UPPER_LIP = 13  # the landmark in the middle of the upper lip's inner edge
 # Where upper teeth end is known from so many mouths that gape, with so much free below them, over the eye distance. The
 # base of the nose rises as mouths open, so that it says nothing of where the jaw is: lower rows do without.
 TOLD, CLEAR = 5, 0.03
+OTHERS = 0.05  # how much better, on average, lower teeth's widths fit an upper row that is none: see `lower_like`
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,12 @@ class MouthMemory:
         before, after = (float((v * toothness(kept.picture, kept.light)).sum()) for v in (kept.seen, seen))
         return replace(kept, seen=seen, score=kept.score * after / max(before, 1e-6))
 
+    def _shows_lower_only(self) -> bool:
+        """Whether what was kept of the upper row are lower teeth, as of a speaker who never bares upper ones."""
+        like = [lower_like(k.picture, k.seen * toothness(k.picture, k.light), self.grid.pixels) for k in self.upper]
+        told = [v for v in like if v is not None]
+        return bool(told) and float(np.mean(told)) > OTHERS
+
     def forget(self, numbers: Container[int]) -> None:
         """Drops the mouths of frames, counted from 1 in the order they were observed: something hid them."""
         for kept in (self.upper, self.lower):
@@ -242,6 +250,8 @@ class MouthMemory:
         if len(self.ends) >= TOLD:  # where the upper row ends was not known yet when some were kept
             self.upper = [self._again(k) for k in self.upper]
             self.upper.sort(key=lambda k: -k.score)
+        if self._shows_lower_only():
+            self.upper = []
         unseen, upper = self.lacks_teeth(), assemble(self.upper, self.grid.pixels, False)
         if upper is not None:
             h, w = upper.teeth.shape
