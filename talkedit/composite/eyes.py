@@ -21,14 +21,17 @@ WIDENED, OPEN = (1.04, 1.14), (0.1, 0.18)
 # what of it lies over the eyeball after the edit.
 EDGES, KEPT = (0.06, 0.01), (0.03, 0.03)
 BESIDE = (0.8, 1.2)  # how far beside the iris's middle, in radii, the iris ends
+CORNER = (0.08, 0.24)  # an iris nearer to a corner of the eye than that, over the eye's width, lies under lashes too
 SOFT = 0.8  # pixels, of all edges
 SMALLEST = 14.0  # pixels; smaller eyes show no iris to speak of
 # Rings of an iris up to so many of its radii, and where it passes into the white.
 RINGS, REACH, LIMBUS = 14, 1.12, (0.9, 1.1)
 # A highlight is so much brighter than the iris, of 255.
 GLEAM = (100.0, 140.0)
-# How much light is left right under the lid, and how deep its shadow falls, over the iris's radius.
+# How much light is left right under the lid, and how deep its shadow falls, over the iris's radius; more is left where the
+# frame shows so many pixels of a lighter white within the second share of that depth.
 SHADED, SHADOW = 0.6, 0.9
+TELLS, WITHIN, LEAST_SHADED = 6, 0.6, 0.88
 
 
 def widen_eyes(
@@ -73,10 +76,12 @@ def _widen(
     rect = np.s_[y0 - warp.y0 : y1 - warp.y0, x0 - warp.x0 : x1 - warp.x0]
     corner, shape = np.array([x0, y0]), (y1 - y0, x1 - x0)
     own = frame[y0:y1, x0:x1].astype(np.float32)
-    known, _ = _between(before - corner, shape, width, EDGES)
+    known, beneath = _between(before - corner, shape, width, EDGES)
     x, y = np.arange(x0, x1, dtype=np.float32)[None], np.arange(y0, y1, dtype=np.float32)[:, None]
     # Over the iris the lid has nothing but iris to take along.
     beside = smoothstep(np.abs(x - centre[0]) / radius, *BESIDE)
+    ends = np.minimum(np.abs(x - before[0, 0]), np.abs(x - before[8, 0]))
+    beside = np.maximum(beside, 1 - smoothstep(ends / width, *CORNER))
     bared, under = _between(after - corner, shape, width, (KEPT[0] * beside, KEPT[1]))
     away = np.hypot(x - centre[0], y - centre[1]) / radius
     if ((known > 0.5) & (away < 1)).sum() < 12:
@@ -85,7 +90,9 @@ def _widen(
     # Highlights stay with the eyeball: known right up to the lid, and not taken along by it.
     known = np.maximum(known, _gleam(own, dark) * (away < 1) * polygon(before - corner, shape))
     bared = np.maximum(bared, _gleam(picture[rect], dark) * (1 - beside) * polygon(after - corner, shape))
-    ball = known[..., None] * own + (1 - known[..., None]) * _eyeball(own, known > 0.5, away, under / radius)
+    left = _left_under_lid(own.mean(2), (known > 0.5) & (away > LIMBUS[1]), beneath / radius)
+    light = left + (1 - left) * smoothstep(under / radius, 0, SHADOW)
+    ball = known[..., None] * own + (1 - known[..., None]) * _eyeball(own, known > 0.5, away, light)
     share = strength * bared[..., None]
     picture[rect] = (picture[rect] * (1 - share) + ball * share + 0.5).astype(np.uint8)
 
@@ -115,14 +122,30 @@ def _between(
     return cv2.GaussianBlur(inside, (0, 0), SOFT), under
 
 
-def _eyeball(own: np.ndarray, known: np.ndarray, away: np.ndarray, under: np.ndarray) -> np.ndarray:
+def _left_under_lid(level: np.ndarray, white: np.ndarray, under: np.ndarray) -> float:
+    """``SHADED`` to 1: how much of the white's light is left right under the lid; tracked lids may lie below the real one.
+
+    Args:
+        level: (h, w) brightness.
+        white: (h, w) bool, where that is the white's.
+        under: (h, w) depth under the lid, in radii.
+    """
+    near, deep = white & (under < WITHIN * SHADOW), white & (under > SHADOW)
+    if min(near.sum(), deep.sum()) < TELLS:
+        return SHADED
+    lost = 1 - float(np.median(level[near]) / max(np.median(level[deep]), 1.0))
+    share = 1 - float(np.median(smoothstep(under[near], 0, SHADOW)))
+    return float(np.clip(1 - lost / share, SHADED, LEAST_SHADED))
+
+
+def _eyeball(own: np.ndarray, known: np.ndarray, away: np.ndarray, light: np.ndarray) -> np.ndarray:
     """(h, w, 3) float32 the eyeball where it was not seen: rings of the iris, and the white.
 
     Args:
         own: (h, w, 3) float32 frame.
         known: (h, w) bool, where it shows the eyeball.
         away: (h, w) distance from the iris's middle, in radii.
-        under: (h, w) depth under the upper lid after the edit, in radii.
+        light: (h, w) 0..1 share of its light that the upper lid leaves it after the edit.
     """
     ring = np.minimum(away / REACH * RINGS, RINGS - 1).astype(int)
     iris, white = known & (away < REACH), known & (away > LIMBUS[1])
@@ -139,5 +162,4 @@ def _eyeball(own: np.ndarray, known: np.ndarray, away: np.ndarray, under: np.nda
         level = own[white].mean(1)
         sclera = np.median(own[white][level >= np.median(level)], axis=0)
     outside = smoothstep(away, *LIMBUS)[..., None]
-    light = SHADED + (1 - SHADED) * smoothstep(under, 0, SHADOW)
     return (((1 - outside) * colours + outside * sclera) * light[..., None]).astype(np.float32)
