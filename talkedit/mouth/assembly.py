@@ -18,6 +18,9 @@ from talkedit.mouth.rows import Row, brightness, toothness
 ENOUGH = 0.0025  # area of teeth, in squared eye distances, from which on a row is worth showing
 UNDER = 0.07  # how far a row goes on under the lip, in eye distances
 DARKER = 0.985  # by which it gets darker there, a pixel
+# Crowns of the upper and of the lower row are so tall, over the eye distance; above them is gum, of such shares of the
+# skin's colour, from one to the other over that distance.
+CROWNS, GUM, PASSES = (0.115, 0.1), np.float32([0.72, 0.45, 0.45]), 0.015
 # A row goes on so far beyond its ends, in eye distances, that much lower an eye distance, and loses so much of its
 # light on the way; a column with less of it than this share of the highest lies beyond. It goes on as it bends, but
 # rises or falls no more than so far, in eye distances.
@@ -104,7 +107,8 @@ def assemble(kept: list[Kept], pixels: float, is_lower: bool) -> Row | None:
         return assemble(kept[:1], pixels, is_lower) if len(kept) > 1 else None
     # Highlights stay where the lamp is, not on the teeth.
     picture = np.minimum(picture, np.minimum(GLOSS * _matt(picture, teeth), 255)).astype(np.uint8)
-    picture = _lengthen(picture, teeth, round(UNDER * pixels), 1 if is_lower else -1)
+    gum = GUM * light, CROWNS[is_lower] * pixels, PASSES * pixels
+    picture = _lengthen(picture, teeth, round(UNDER * pixels), 1 if is_lower else -1, gum)
     picture, arch = _arch(picture, teeth, pixels)
     # Every one of them was put a little beside its place: their mean is nearer to it.
     still[:, 2] = -np.mean(beside, axis=0)
@@ -175,7 +179,9 @@ def _matt(picture: np.ndarray, teeth: np.ndarray) -> np.ndarray:
     return np.percentile(picture[teeth > 0.5], 70, axis=0)
 
 
-def _lengthen(picture: np.ndarray, teeth: np.ndarray, pixels: int, step: int) -> np.ndarray:
+def _lengthen(
+    picture: np.ndarray, teeth: np.ndarray, pixels: int, step: int, gum: tuple[np.ndarray, float, float]
+) -> np.ndarray:
     """(h, w, 3) uint8: the row goes on under the lip that hid its upper end; ``teeth`` grows with it, in place.
 
     Args:
@@ -183,8 +189,10 @@ def _lengthen(picture: np.ndarray, teeth: np.ndarray, pixels: int, step: int) ->
         teeth: (h, w) float32 0..1.
         pixels: how far.
         step: 1 downwards, -1 upwards.
+        gum: (3,) its colour, how far from a tooth's free end it begins, and over how many pixels.
     """
-    out = picture.astype(np.float32)
+    colour, tall, soft = gum
+    out, before = picture.astype(np.float32), teeth.copy()
     matt = _matt(picture, teeth)
     for _ in range(pixels):
         more = np.roll(teeth, step, axis=0) * DARKER
@@ -195,6 +203,10 @@ def _lengthen(picture: np.ndarray, teeth: np.ndarray, pixels: int, step: int) ->
         shown = np.roll(np.where(sure > 0.1, shown, out), step, axis=0)
         out[new] = np.minimum(shown[new], matt) * DARKER
         teeth[new] = more[new]
+    way = step * np.arange(len(teeth), dtype=np.float32)[:, None]  # from the free ends on
+    ends = np.where(before > 0.5, way, np.inf).min(0)
+    gums = smoothstep(np.where(np.isfinite(ends), way - ends, 0), tall - soft, tall + soft) * (teeth > before)
+    out += (colour - out) * gums[..., None]
     return (out + 0.5).astype(np.uint8)
 
 

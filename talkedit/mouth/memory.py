@@ -54,6 +54,7 @@ UPPER_LIP = 13  # the landmark in the middle of the upper lip's inner edge
 # Where upper teeth end is known from so many mouths that gape, with so much free below them, over the eye distance. The
 # base of the nose rises as mouths open, so that it says nothing of where the jaw is: lower rows do without.
 TOLD, CLEAR = 5, 0.03
+LOOSE = 0.12  # lower teeth come from behind their lip: what lies that far above it, over the eye distance, is others
 OTHERS = 0.05  # how much better, on average, lower teeth's widths fit an upper row that is none: see `lower_like`
 
 
@@ -228,6 +229,15 @@ class MouthMemory:
         told = [v for v in like if v is not None]
         return bool(told) and float(np.mean(told)) > OTHERS
 
+    def _off_lip(self, kept: Kept) -> float:
+        """How far above the lower lip the teeth of a kept lower row end, over the eye distance; 0 where there are none."""
+        h, w = kept.seen.shape
+        x, y = np.arange(w, dtype=np.float32)[None], np.arange(h, dtype=np.float32)[:, None]
+        near = np.broadcast_to(np.abs(x - kept.loop[:, 0].mean()) < MIDDLE * self.grid.pixels, (h, w))
+        teeth = kept.seen * toothness(kept.picture, kept.light)
+        end = row_end(teeth, depth(x, y, kept.loop), near)
+        return 0.0 if end is None else (1 - end) * gap_of(kept.loop) / self.grid.pixels
+
     def forget(self, numbers: Container[int]) -> None:
         """Drops the mouths of frames, counted from 1 in the order they were observed: something hid them."""
         for kept in (self.upper, self.lower):
@@ -250,15 +260,17 @@ class MouthMemory:
         if len(self.ends) >= TOLD:  # where the upper row ends was not known yet when some were kept
             self.upper = [self._again(k) for k in self.upper]
             self.upper.sort(key=lambda k: -k.score)
+        unseen = self.lacks_teeth()
         if self._shows_lower_only():
             self.upper = []
-        unseen, upper = self.lacks_teeth(), assemble(self.upper, self.grid.pixels, False)
+        upper = assemble(self.upper, self.grid.pixels, False)
         if upper is not None:
             h, w = upper.teeth.shape
             for i, k in enumerate(self.lower):  # where the upper row ends is known now
                 move = np.float32([[1, 0, -k.jaws[0]], [0, 1, -k.jaws[1]]])
                 seen = self._seen(k.picture, k.loop, True, k.jaws, cv2.warpAffine(upper.teeth, move, (w, h)))
                 self.lower[i] = replace(k, seen=seen)
+        self.lower = [k for k in self.lower if self._off_lip(k) < LOOSE]
         lower = assemble(self.lower, self.grid.pixels, True)
         self.upper, self.lower, self.still = [], [], None
         guess = None
