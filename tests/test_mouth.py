@@ -17,7 +17,17 @@ from talkedit.errors import InputError
 from talkedit.facemodel.load import load_face_model
 from talkedit.mouth import interior
 from talkedit.mouth.alignment import HEIGHT, WIDTH, align, cut, from_crop, hidden, polygon, to_crop
-from talkedit.mouth.assembly import BACK, Kept, _above_arch, _arch, _lengthen, _this_side, _together, assemble
+from talkedit.mouth.assembly import (
+    BACK,
+    Kept,
+    _above_arch,
+    _arch,
+    _end_in_gum,
+    _lengthen,
+    _this_side,
+    _together,
+    assemble,
+)
 from talkedit.mouth.completion import Completion, complete, load_completion, save_completion
 from talkedit.mouth.dentition import ARCH, CROWNS, EDGE, TURN, upper_row
 from talkedit.mouth.grid import Grid
@@ -64,7 +74,7 @@ def draw(landmarks: np.ndarray, teeth: float = 0.0, brightness: float = 1.0) -> 
         top, x = int(loop[3:8, 1].min()), np.arange(picture.shape[1])
         row = np.zeros_like(inside)
         row[top : round(top + teeth)] = 1
-        row[:, x % 9 == 0] = 0  # lines between them
+        row[:, x % 16 == 0] = 0  # lines between them
         picture[(row & inside) > 0] = TOOTH
     return (cv2.GaussianBlur(picture, (0, 0), 0.7) * brightness).astype(np.uint8)
 
@@ -346,6 +356,20 @@ def test_lines_between_teeth_grow_vague_under_the_lip():
     lines = [np.abs(np.diff(out[y, 26:74])).mean() for y in (18, 13, 6)]
     assert lines[1] < 0.8 * lines[0] and lines[2] < 0.6 * lines[1]
     np.testing.assert_array_equal(_lengthen(row.picture, row.teeth.copy(), 12, -1)[17:], row.picture[17:])
+
+
+@pytest.mark.parametrize("step", [-1, 1])
+def test_crowns_end_in_gum_and_what_was_seen_stays(step: int) -> None:
+    seen = np.zeros((60, 40), np.float32)
+    seen[20:40, 5:35] = 1
+    picture, red = np.full((60, 40, 3), 200, np.uint8), np.float32([120, 60, 60])
+    out = _end_in_gum(picture, seen, step, 26.0, 1.0, red)
+    beyond, crown = (slice(4, 12), slice(15, 20)) if step < 0 else (slice(48, 56), slice(40, 45))
+    assert (out[20:40] == 200).all() and (out[crown] == 200).all()
+    assert (out[beyond, 5:35] == [120, 60, 60]).all()
+    assert (out[:, :5] == 200).all()
+    tall = _end_in_gum(picture, seen, step, 15.0, 1.0, red)  # long teeth are nobody's mistake
+    assert (tall[20:40, 5:35] == 200).all()
 
 
 def test_a_row_that_hardly_showed_goes_on_nowhere():
@@ -826,7 +850,7 @@ def test_a_mouth_never_seen_open_is_darkest_above_and_shows_a_tongue_below(monke
 
 
 def test_the_dark_between_grey_lips_is_grey_and_between_red_ones_redder() -> None:
-    frame, loop = draw(face(0.0), 16), face(0.0)[INNER_LIPS, :2]
+    frame, loop = draw(face(0.0)), face(0.0)[INNER_LIPS, :2]
     grey = np.repeat(frame.mean(2, keepdims=True), 3, 2).astype(np.uint8)
     red, plain = (look_inside(f, loop, 90.0, 0.55, (None, None), Registration()).cavity for f in (frame, grey))
     assert np.ptp(plain) < 1e-3 and 0 < plain[0] < 60

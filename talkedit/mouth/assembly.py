@@ -107,8 +107,9 @@ def assemble(kept: list[Kept], pixels: float, is_lower: bool) -> Row | None:
         return assemble(kept[:1], pixels, is_lower) if len(kept) > 1 else None
     # Highlights stay where the lamp is, not on the teeth.
     picture = np.minimum(picture, np.minimum(GLOSS * _matt(picture, teeth), 255)).astype(np.uint8)
-    gum = GUM * light, CROWNS[is_lower] * pixels, PASSES * pixels
-    picture = _lengthen(picture, teeth, round(UNDER * pixels), 1 if is_lower else -1, gum)
+    step, seen = 1 if is_lower else -1, teeth.copy()
+    picture = _lengthen(picture, teeth, round(UNDER * pixels), step)
+    picture = _end_in_gum(picture, seen, step, CROWNS[is_lower] * pixels, PASSES * pixels, GUM * light)
     picture, arch = _arch(picture, teeth, pixels)
     # Every one of them was put a little beside its place: their mean is nearer to it.
     still[:, 2] = -np.mean(beside, axis=0)
@@ -179,9 +180,7 @@ def _matt(picture: np.ndarray, teeth: np.ndarray) -> np.ndarray:
     return np.percentile(picture[teeth > 0.5], 70, axis=0)
 
 
-def _lengthen(
-    picture: np.ndarray, teeth: np.ndarray, pixels: int, step: int, gum: tuple[np.ndarray, float, float]
-) -> np.ndarray:
+def _lengthen(picture: np.ndarray, teeth: np.ndarray, pixels: int, step: int) -> np.ndarray:
     """(h, w, 3) uint8: the row goes on under the lip that hid its upper end; ``teeth`` grows with it, in place.
 
     Args:
@@ -189,10 +188,8 @@ def _lengthen(
         teeth: (h, w) float32 0..1.
         pixels: how far.
         step: 1 downwards, -1 upwards.
-        gum: (3,) its colour, how far from a tooth's free end it begins, and over how many pixels.
     """
-    colour, tall, soft = gum
-    out, before = picture.astype(np.float32), teeth.copy()
+    out = picture.astype(np.float32)
     matt = _matt(picture, teeth)
     for _ in range(pixels):
         more = np.roll(teeth, step, axis=0) * DARKER
@@ -203,11 +200,26 @@ def _lengthen(
         shown = np.roll(np.where(sure > 0.1, shown, out), step, axis=0)
         out[new] = np.minimum(shown[new], matt) * DARKER
         teeth[new] = more[new]
-    way = step * np.arange(len(teeth), dtype=np.float32)[:, None]  # from the free ends on
-    ends = np.where(before > 0.5, way, np.inf).min(0)
-    gums = smoothstep(np.where(np.isfinite(ends), way - ends, 0), tall - soft, tall + soft) * (teeth > before)
-    out += (colour - out) * gums[..., None]
     return (out + 0.5).astype(np.uint8)
+
+
+def _end_in_gum(
+    picture: np.ndarray, seen: np.ndarray, step: int, tall: float, soft: float, colour: np.ndarray
+) -> np.ndarray:
+    """(h, w, 3) uint8: a row that goes on under the lip ends as its crowns do, and gum follows.
+
+    Args:
+        picture: (h, w, 3) uint8.
+        seen: (h, w) float32 0..1, the teeth that were seen: these stay.
+        step: 1 for a row that goes on downwards, -1 for one that does upwards.
+        tall: height of crowns from their free ends on, pixels.
+        soft: half the pixels over which gum begins.
+        colour: (3,) of gum.
+    """
+    way = step * np.arange(len(seen), dtype=np.float32)[:, None]
+    ends = np.where(seen > 0.5, way, np.inf).min(0)
+    gum = smoothstep(np.where(np.isfinite(ends), way - ends, 0), tall - soft, tall + soft) * (1 - seen)
+    return (picture + (colour - picture) * gum[..., None] + 0.5).astype(np.uint8)
 
 
 def _arch(picture: np.ndarray, teeth: np.ndarray, pixels: float) -> tuple[np.ndarray, np.ndarray]:
