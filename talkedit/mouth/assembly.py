@@ -24,7 +24,7 @@ CROWNS, GUM, PASSES = (0.115, 0.1), np.float32([0.72, 0.45, 0.45]), 0.015
 # A row goes on so far beyond its ends, in eye distances, that much lower an eye distance, and loses so much of its
 # light on the way; a column with less of it than this share of the highest lies beyond. It goes on as it bends, but
 # rises or falls no more than so far, in eye distances.
-BACK, RECEDES, SHADED, SPARSE, RISES = 0.16, 1.2, 0.6, 0.6, 0.06
+BACK, RECEDES, SHADED, SPARSE, RISES = 0.16, 1.2, (0.6, 0.95), 0.6, 0.06
 # So dark beside the brightest of its column the line between the rows is, and so much brighter what lies beyond it.
 LINE = (0.75, 1.1)
 APART = 0.04  # teeth further apart, over the eye distance, are none of one row
@@ -110,7 +110,7 @@ def assemble(kept: list[Kept], pixels: float, is_lower: bool) -> Row | None:
     step, seen = 1 if is_lower else -1, teeth.copy()
     picture = _lengthen(picture, teeth, round(UNDER * pixels), step)
     picture = _end_in_gum(picture, seen, step, CROWNS[is_lower] * pixels, PASSES * pixels, GUM * light)
-    picture, arch = _arch(picture, teeth, pixels)
+    picture, arch = _arch(picture, teeth, pixels, SHADED[is_lower])
     # Every one of them was put a little beside its place: their mean is nearer to it.
     still[:, 2] = -np.mean(beside, axis=0)
     return Row(picture, teeth, light, still, arch)
@@ -222,13 +222,14 @@ def _end_in_gum(
     return (picture + (colour - picture) * gum[..., None] + 0.5).astype(np.uint8)
 
 
-def _arch(picture: np.ndarray, teeth: np.ndarray, pixels: float) -> tuple[np.ndarray, np.ndarray]:
+def _arch(picture: np.ndarray, teeth: np.ndarray, pixels: float, shaded: float = SHADED[0]) -> tuple[np.ndarray, np.ndarray]:
     """The row goes on to the corners of a smile: mirrored at either end, ever lower and darker, as arches recede.
 
     Args:
         picture: (h, w, 3) uint8.
         teeth: (h, w) float32 0..1.
         pixels: per eye distance.
+        shaded: how much of their light the last ones lose.
 
     Returns:
         (h, w, 3) uint8 and (h, w) float32 0..1 of the whole row.
@@ -248,7 +249,7 @@ def _arch(picture: np.ndarray, teeth: np.ndarray, pixels: float) -> tuple[np.nda
             far, to, source = away / pixels, end + step * away, end - step * away
             there = bend(end) + np.clip(bend(to) - bend(end), -RISES * pixels, RISES * pixels)
             rows = middle[source] + (np.arange(len(teeth), dtype=np.float32) - there) / (1 - RECEDES * far)
-            light = 1 - SHADED * float(smoothstep(far, 0, BACK))
+            light = 1 - shaded * float(smoothstep(far, 0, BACK))
             shown = np.interp(rows, np.arange(len(teeth)), teeth[:, source], 0, 0) * float(
                 1 - smoothstep(far, 0.7 * BACK, BACK)
             )
