@@ -26,8 +26,10 @@ SOFT = 0.8  # pixels, of all edges
 SMALLEST = 14.0  # pixels; smaller eyes show no iris to speak of
 # Rings of an iris up to so many of its radii, and where it passes into the white.
 RINGS, REACH, LIMBUS = 14, 1.12, (0.9, 1.1)
-# A highlight is so much brighter than the iris, of 255.
-GLEAM = (100.0, 140.0)
+# A highlight is so much brighter, over the white's brightness, than the iris and than what lies around it within so many
+# of the iris's radii. It lies that near to the iris's middle, and so many radii above the tracked lid, which may be too low.
+GLEAM, AROUND, INNER, HIGHER = (0.4, 0.7), 0.9, 0.8, 0.8
+USUAL_WHITE = 140.0  # brightness of the white where none shows, of 255
 # How much light is left right under the lid, and how deep its shadow falls, over the iris's radius; more is left where the
 # frame shows so many pixels of a lighter white within the second share of that depth.
 SHADED, SHADOW = 0.6, 0.9
@@ -87,19 +89,38 @@ def _widen(
     if ((known > 0.5) & (away < 1)).sum() < 12:
         return
     dark = float(np.median(own[(known > 0.5) & (away < 1)].min(1)))
+    white = own.min(2)[(known > 0.5) & (away > LIMBUS[1])]
+    level = max(float(np.median(white)), dark) if len(white) >= TELLS else USUAL_WHITE
     # Highlights stay with the eyeball: known right up to the lid, and not taken along by it.
-    known = np.maximum(known, _gleam(own, dark) * (away < 1) * polygon(before - corner, shape))
-    bared = np.maximum(bared, _gleam(picture[rect], dark) * (1 - beside) * polygon(after - corner, shape))
+    near = polygon(before - corner, shape, HIGHER * radius)
+    known = np.maximum(known, _gleam(own, dark, level, radius) * (away < INNER) * near)
+    taken = _gleam(picture[rect], dark, level, radius) * (1 - beside) * polygon(after - corner, shape, HIGHER * radius)
+    plain = cv2.morphologyEx(picture[rect], cv2.MORPH_OPEN, _disc(radius))
     left = _left_under_lid(own.mean(2), (known > 0.5) & (away > LIMBUS[1]), beneath / radius)
     light = left + (1 - left) * smoothstep(under / radius, 0, SHADOW)
     ball = known[..., None] * own + (1 - known[..., None]) * _eyeball(own, known > 0.5, away, light)
-    share = strength * bared[..., None]
-    picture[rect] = (picture[rect] * (1 - share) + ball * share + 0.5).astype(np.uint8)
+    taken, share = strength * taken[..., None], strength * bared[..., None]
+    lids = picture[rect] * (1 - taken) + plain * taken
+    picture[rect] = (lids * (1 - share) + ball * share + 0.5).astype(np.uint8)
 
 
-def _gleam(picture: np.ndarray, dark: float) -> np.ndarray:
-    """(h, w) float32 0..1, how far a pixel is brighter than the iris's ``dark``, colourless as highlights are."""
-    bright = smoothstep(picture.astype(np.float32).min(2) - dark, *GLEAM)
+def _disc(radius: float) -> np.ndarray:
+    """Structuring element that no highlight of an iris of this radius, pixels, is as large as."""
+    size = 2 * round(AROUND * radius / 2) + 1
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
+
+
+def _gleam(picture: np.ndarray, dark: float, white: float, radius: float) -> np.ndarray:
+    """(h, w) float32 0..1, how far a pixel is a small highlight: brighter than the iris's ``dark``, and without colour.
+
+    Args:
+        picture: (h, w, 3).
+        dark, white: brightness of iris and white.
+        radius: of the iris, pixels.
+    """
+    level = picture.astype(np.float32).min(2)
+    around = cv2.morphologyEx(level, cv2.MORPH_OPEN, _disc(radius))
+    bright = smoothstep((level - np.maximum(around, dark)) / white, *GLEAM)
     return cv2.GaussianBlur(cv2.dilate(bright.astype(np.float32), np.ones((3, 3), np.uint8)), (0, 0), SOFT)
 
 
