@@ -6,9 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from talkedit.composite.eyes import widen_eyes
+from talkedit.composite.eyes import LEAST_SHADED, SHADED, SHADOW, _left_under_lid, widen_eyes
 from talkedit.composite.warp import Warp
 from talkedit.facemodel.load import load_face_model
+from talkedit.geometry.openings import smoothstep
 from talkedit.track.topology import IRISES, LEFT_EYE, RIGHT_EYE
 
 SKIN, WHITE, IRIS = (200, 150, 130), (225, 222, 215), (60, 40, 30)
@@ -101,3 +102,35 @@ def test_other_eyes_are_left_alone(case):
     out = frame.copy()
     widen_eyes(out, frame, warp(), points, edited, strength)
     np.testing.assert_array_equal(out, frame)
+
+
+@pytest.mark.parametrize("light", [1.0, 0.45])
+def test_a_highlight_stays_on_the_eyeball_and_is_seen_once(light: float) -> None:
+    points = face()
+    edited, real = widened(points, 0.25), points.copy()
+    real[:468] = widened(points, 0.06)  # tracked lids may lie below the real ones
+    frame = draw(real)
+    spots = []
+    for ring, iris in zip((RIGHT_EYE, LEFT_EYE), IRISES, strict=True):
+        r = float((points[iris[1]] - points[iris[0]])[0])
+        spots.append((points[iris[0], :2] - [0, 0.1 * r], r))
+        assert spots[-1][0][1] < points[ring, 1].min() + 0.3 * r
+    carried = frame.copy()  # stands for what the mesh makes of it
+    for (x, y), r in spots:
+        for picture, up in ((frame, 0.0), (carried, 0.5)):
+            cv2.circle(picture, (round(float(x)), round(float(y - up * r))), round(0.16 * r), (250, 250, 250), -1)
+    frame, carried = ((v * light).astype(np.uint8) for v in (frame, carried))
+    out = carried.copy()
+    widen_eyes(out, frame, warp(), points, edited)
+    for (x, y), r in spots:
+        there, moved = (out[round(float(y - up * r)), round(float(x))].mean() for up in (0.0, 0.5))
+        assert there > 0.85 * 250 * light and moved < 0.5 * 250 * light
+
+
+@pytest.mark.parametrize("shade", [True, False])
+def test_the_white_tells_how_dark_it_is_under_the_lid(shade: bool) -> None:
+    under = np.linspace(0, 1.6, 80)[:, None].repeat(10, 1)
+    usual = SHADED + (1 - SHADED) * smoothstep(under, 0, SHADOW)
+    level, white = 210 * (usual if shade else np.ones_like(usual)), under > 0.25
+    assert _left_under_lid(level, white, under) == pytest.approx(SHADED if shade else LEAST_SHADED, abs=0.03)
+    assert _left_under_lid(level, white & (under > SHADOW), under) == SHADED
