@@ -108,17 +108,17 @@ def test_other_eyes_are_left_alone(case):
 def test_a_highlight_stays_on_the_eyeball_and_is_seen_once(light: float) -> None:
     points = face()
     edited, real = widened(points, 0.25), points.copy()
-    real[:468] = widened(points, 0.06)  # tracked lids may lie below the real ones
+    real[:468] = widened(points, 0.1)  # tracked lids may lie below the real ones
     frame = draw(real)
     spots = []
     for ring, iris in zip((RIGHT_EYE, LEFT_EYE), IRISES, strict=True):
         r = float((points[iris[1]] - points[iris[0]])[0])
-        spots.append((points[iris[0], :2] - [0, 0.1 * r], r))
-        assert spots[-1][0][1] < points[ring, 1].min() + 0.3 * r
+        spots.append((points[iris[0], :2] - [0, 0.45 * r], r))
+        assert spots[-1][0][1] < points[ring, 1].min()
     carried = frame.copy()  # stands for what the mesh makes of it
     for (x, y), r in spots:
         for picture, up in ((frame, 0.0), (carried, 0.5)):
-            cv2.circle(picture, (round(float(x)), round(float(y - up * r))), round(0.16 * r), (250, 250, 250), -1)
+            cv2.circle(picture, (round(float(x)), round(float(y - up * r))), round(0.14 * r), (250, 250, 250), -1)
     frame, carried = ((v * light).astype(np.uint8) for v in (frame, carried))
     out = carried.copy()
     widen_eyes(out, frame, warp(), points, edited)
