@@ -26,10 +26,11 @@ SOFT = 0.8  # pixels, of all edges
 SMALLEST = 14.0  # pixels; smaller eyes show no iris to speak of
 # Rings of an iris up to so many of its radii, and where it passes into the white.
 RINGS, REACH, LIMBUS = 14, 1.12, (0.9, 1.1)
-# A highlight is so much brighter, over the white's brightness, than the iris and than what lies around it within so many
+# A highlight is so much brighter, over the brightness of white or skin, than the iris and than what lies around it within so many
 # of the iris's radii. It lies that near to the iris's middle, and so many radii above the tracked lid, which may be too low.
 GLEAM, AROUND, INNER, HIGHER = (0.4, 0.7), 0.9, 0.8, 0.8
-USUAL_WHITE = 140.0  # brightness of the white where none shows, of 255
+# What lies around it is so dark on average, over the same: lids that shine are no highlights.
+DIM = (0.45, 0.65)
 # How much light is left right under the lid, and how deep its shadow falls, over the iris's radius; more is left where the
 # frame shows so many pixels of a lighter white within the second share of that depth.
 SHADED, SHADOW = 0.6, 0.9
@@ -89,19 +90,23 @@ def _widen(
     if ((known > 0.5) & (away < 1)).sum() < 12:
         return
     dark = float(np.median(own[(known > 0.5) & (away < 1)].min(1)))
-    white = own.min(2)[(known > 0.5) & (away > LIMBUS[1])]
-    level = max(float(np.median(white)), dark) if len(white) >= TELLS else USUAL_WHITE
+    # The white in shadow says less of how bright highlights are than the skin around the eye does.
+    lids = polygon(before - corner, shape)
+    seen = own.min(2)[(known > 0.5) & (away > LIMBUS[1])], own.min(2)[lids < 0.5]
+    level = max([dark, 1.0, *(float(np.median(v)) for v in seen if len(v))])
     # Highlights stay with the eyeball: known right up to the lid, and not taken along by it.
-    near = polygon(before - corner, shape, HIGHER * radius)
-    known = np.maximum(known, _gleam(own, dark, level, radius) * (away < INNER) * near)
-    taken = _gleam(picture[rect], dark, level, radius) * (1 - beside) * polygon(after - corner, shape, HIGHER * radius)
+    near = (away < INNER) * polygon(before - corner, shape, HIGHER * radius)
+    gleam = _gleam(own.min(2), near, dark, level, radius)
+    known = np.maximum(known, gleam)
+    source = warp.source[rect] - np.float32([x0, y0])
+    taken = cv2.remap(gleam, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     plain = cv2.morphologyEx(picture[rect], cv2.MORPH_OPEN, _disc(radius))
     left = _left_under_lid(own.mean(2), (known > 0.5) & (away > LIMBUS[1]), beneath / radius)
     light = left + (1 - left) * smoothstep(under / radius, 0, SHADOW)
     ball = known[..., None] * own + (1 - known[..., None]) * _eyeball(own, known > 0.5, away, light)
     taken, share = strength * taken[..., None], strength * bared[..., None]
-    lids = picture[rect] * (1 - taken) + plain * taken
-    picture[rect] = (lids * (1 - share) + ball * share + 0.5).astype(np.uint8)
+    around = picture[rect] * (1 - taken) + plain * taken
+    picture[rect] = (around * (1 - share) + ball * share + 0.5).astype(np.uint8)
 
 
 def _disc(radius: float) -> np.ndarray:
@@ -110,17 +115,19 @@ def _disc(radius: float) -> np.ndarray:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
 
 
-def _gleam(picture: np.ndarray, dark: float, white: float, radius: float) -> np.ndarray:
-    """(h, w) float32 0..1, how far a pixel is a small highlight: brighter than the iris's ``dark``, and without colour.
+def _gleam(level: np.ndarray, near: np.ndarray, dark: float, white: float, radius: float) -> np.ndarray:
+    """(h, w) float32 0..1, how far a pixel is one of a small highlight on the iris.
 
     Args:
-        picture: (h, w, 3).
-        dark, white: brightness of iris and white.
+        level: (h, w) brightness of the darkest channel: highlights have no colour.
+        near: (h, w) 0..1, where they are looked for.
+        dark, white: brightness of the iris, and of white or skin.
         radius: of the iris, pixels.
     """
-    level = picture.astype(np.float32).min(2)
-    around = cv2.morphologyEx(level, cv2.MORPH_OPEN, _disc(radius))
+    disc = _disc(radius)
+    around = cv2.morphologyEx(level, cv2.MORPH_OPEN, disc)
     bright = smoothstep((level - np.maximum(around, dark)) / white, *GLEAM)
+    bright = bright * near * (1 - smoothstep(cv2.blur(level, disc.shape) / white, *DIM))
     return cv2.GaussianBlur(cv2.dilate(bright.astype(np.float32), np.ones((3, 3), np.uint8)), (0, 0), SOFT)
 
 
