@@ -121,9 +121,9 @@ def test_a_highlight_stays_on_the_eyeball_and_is_seen_once(light: float) -> None
             cv2.circle(picture, (round(float(x)), round(float(y - up * r))), round(0.14 * r), (250, 250, 250), -1)
     frame, carried = ((v * light).astype(np.uint8) for v in (frame, carried))
     out = carried.copy()
-    moved = warp()
-    moved.source[:] = np.stack(np.meshgrid(np.arange(SIZE), np.arange(SIZE)), 2) + [0, 0.5 * spots[0][1]]
-    widen_eyes(out, frame, moved, points, edited)
+    mesh = warp()
+    mesh.source[:] = np.indices((SIZE, SIZE))[::-1].transpose(1, 2, 0) + np.float32([0, 0.5 * spots[0][1]])
+    widen_eyes(out, frame, mesh, points, edited)
     for (x, y), r in spots:
         there, moved = (out[round(float(y - up * r)), round(float(x))].mean() for up in (0.0, 0.5))
         assert there > 0.85 * 250 * light and moved < 0.5 * 250 * light

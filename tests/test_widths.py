@@ -67,7 +67,9 @@ def test_teeth_far_above_the_lower_lip_are_no_lower_row() -> None:
     for gap, kept in ((TALL + 4, True), (TALL + 30, False)):
         memory = MouthMemory(model.at_landmarks(model.mean))
         picture, teeth = row(LOWER)
-        loop = np.float32([[45 + 50 * (k if k <= 10 else 20 - k) / 10, TOP + (gap if k > 10 else 0)] for k in range(20)])
+        loop = np.float32(
+            [[45 + 50 * (k if k <= 10 else 20 - k) / 10, TOP + (gap if k > 10 else 0)] for k in range(20)]
+        )
         memory.grid = type("Plane", (), {"pixels": EYE, "size": (WIDTH, HEIGHT), "lips_at": 30.0})()
         memory.lower = [Kept(0.02, 1, picture, teeth, LIGHT, loop, np.zeros(2))]
         rows = memory.solve(0.6)

@@ -26,14 +26,15 @@ SOFT = 0.8  # pixels, of all edges
 SMALLEST = 14.0  # pixels; smaller eyes show no iris to speak of
 # Rings of an iris up to so many of its radii, and where it passes into the white.
 RINGS, REACH, LIMBUS = 14, 1.12, (0.9, 1.1)
-# A highlight is so much brighter, over the brightness of white or skin, than the iris and than what lies around it within so many
-# of the iris's radii. It lies that near to the iris's middle, and so many radii above the tracked lid, which may be too low.
+# A highlight is so much brighter, over white's or skin's brightness, than the iris and than what lies around it within so
+# many of the iris's radii. It lies that near to the iris's middle, and at most so many radii above the tracked lid, which
+# may be too low.
 GLEAM, AROUND, INNER, HIGHER = (0.4, 0.7), 0.9, 0.8, 0.8
 # What lies around it is so dark on average, over the same: lids that shine are no highlights.
 DIM = (0.45, 0.65)
-# How much light is left right under the lid, and how deep its shadow falls, over the iris's radius; more is left where the
-# frame shows so many pixels of a lighter white within the second share of that depth.
+# How much light is left right under the lid, and how deep its shadow falls, over the iris's radius.
 SHADED, SHADOW = 0.6, 0.9
+# More of it is left, but no more than the last, where so many pixels within such a share of that depth show it.
 TELLS, WITHIN, LEAST_SHADED = 6, 0.6, 0.88
 
 
@@ -151,12 +152,15 @@ def _between(
 
 
 def _left_under_lid(level: np.ndarray, white: np.ndarray, under: np.ndarray) -> float:
-    """``SHADED`` to 1: how much of the white's light is left right under the lid; tracked lids may lie below the real one.
+    """How much of the white's light is left right under the lid: tracked lids may lie below the real one.
 
     Args:
         level: (h, w) brightness.
         white: (h, w) bool, where that is the white's.
         under: (h, w) depth under the lid, in radii.
+
+    Returns:
+        ``SHADED`` to ``LEAST_SHADED``.
     """
     near, deep = white & (under < WITHIN * SHADOW), white & (under > SHADOW)
     if min(near.sum(), deep.sum()) < TELLS:

@@ -222,7 +222,9 @@ def _end_in_gum(
     return (picture + (colour - picture) * gum[..., None] + 0.5).astype(np.uint8)
 
 
-def _arch(picture: np.ndarray, teeth: np.ndarray, pixels: float, shaded: float = SHADED[0]) -> tuple[np.ndarray, np.ndarray]:
+def _arch(
+    picture: np.ndarray, teeth: np.ndarray, pixels: float, shaded: float = SHADED[0]
+) -> tuple[np.ndarray, np.ndarray]:
     """The row goes on to the corners of a smile: mirrored at either end, ever lower and darker, as arches recede.
 
     Args:

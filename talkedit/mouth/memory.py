@@ -230,7 +230,7 @@ class MouthMemory:
         return bool(told) and float(np.mean(told)) > OTHERS
 
     def _off_lip(self, kept: Kept) -> float:
-        """How far above the lower lip the teeth of a kept lower row end, over the eye distance; 0 where there are none."""
+        """How far above the lower lip a kept lower row ends, over the eye distance; 0 where it shows no teeth."""
         h, w = kept.seen.shape
         x, y = np.arange(w, dtype=np.float32)[None], np.arange(h, dtype=np.float32)[:, None]
         near = np.broadcast_to(np.abs(x - kept.loop[:, 0].mean()) < MIDDLE * self.grid.pixels, (h, w))
