@@ -26,9 +26,8 @@ SOFT = 0.8  # pixels, of all edges
 SMALLEST = 14.0  # pixels; smaller eyes show no iris to speak of
 # Rings of an iris up to so many of its radii, and where it passes into the white.
 RINGS, REACH, LIMBUS = 14, 1.12, (0.9, 1.1)
-# A highlight is so much brighter, over white's or skin's brightness, than the iris and what lies around it within so many
-# of the iris's radii. It lies that near to the iris's middle, and at most so many radii above the tracked lid, which may
-# be too low.
+# A highlight is so much brighter, over white's or skin's brightness, than the iris and what lies within so many of the
+# iris's radii. It lies that near to the iris's middle, and so many radii at most above the tracked lid.
 GLEAM, AROUND, INNER, HIGHER = (0.4, 0.7), 0.9, 0.8, 0.8
 # What lies around it is so dark on average, over the same: lids that shine are no highlights.
 DIM = (0.45, 0.65)
