@@ -45,17 +45,21 @@ def test_what_shows_no_lines_or_too_few_teeth_tells_nothing() -> None:
     assert lower_like(picture, 0 * teeth, EYE) is None
 
 
-@pytest.mark.parametrize("widths", [UPPER, LOWER])
-def test_lower_teeth_are_not_remembered_as_the_upper_row(widths: tuple[float, ...]) -> None:
+def remembered(widths: tuple[float, ...], gap: int, count: int) -> tuple[MouthMemory, list[Kept]]:
+    """A memory with nothing in it yet, and mouths that show a row from their upper lip on, ``gap`` pixels open."""
     model = load_face_model("open")
     memory = MouthMemory(model.at_landmarks(model.mean))
+    memory.grid = type("Plane", (), {"pixels": EYE, "size": (WIDTH, HEIGHT), "lips_at": 30.0})()
+    along = 45 + 50 * np.minimum(np.arange(20), 20 - np.arange(20)) / 10  # corners are those of the teeth
+    loop = np.stack([along, TOP + np.where(np.arange(20) > 10, gap, 0)], 1).astype(np.float32)
     picture, teeth = row(widths)
-    loop = np.float32(
-        [[45 + 50 * (k if k <= 10 else 20 - k) / 10, TOP + (TALL if k > 10 else 0)] for k in range(20)]
-    )  # its corners are those of the teeth
-    memory.upper = [Kept(0.02, 5 * k, picture, teeth, LIGHT, loop, np.zeros(2)) for k in range(3)]
-    memory.grid = grid = type("Plane", (), {"pixels": EYE, "size": (WIDTH, HEIGHT), "lips_at": 30.0})()
-    rows = memory.solve(0.6)
+    return memory, [Kept(0.02, 5 * k, picture, teeth, LIGHT, loop, np.zeros(2)) for k in range(count)]
+
+
+@pytest.mark.parametrize("widths", [UPPER, LOWER])
+def test_lower_teeth_are_not_remembered_as_the_upper_row(widths: tuple[float, ...]) -> None:
+    memory, memory.upper = remembered(widths, TALL, 3)
+    grid, rows = memory.grid, memory.solve(0.6)
     if widths is LOWER:
         assert rows is None
     else:
@@ -63,14 +67,7 @@ def test_lower_teeth_are_not_remembered_as_the_upper_row(widths: tuple[float, ..
 
 
 def test_teeth_far_above_the_lower_lip_are_no_lower_row() -> None:
-    model = load_face_model("open")
     for gap, kept in ((TALL + 4, True), (TALL + 30, False)):
-        memory = MouthMemory(model.at_landmarks(model.mean))
-        picture, teeth = row(LOWER)
-        loop = np.float32(
-            [[45 + 50 * (k if k <= 10 else 20 - k) / 10, TOP + (gap if k > 10 else 0)] for k in range(20)]
-        )
-        memory.grid = type("Plane", (), {"pixels": EYE, "size": (WIDTH, HEIGHT), "lips_at": 30.0})()
-        memory.lower = [Kept(0.02, 1, picture, teeth, LIGHT, loop, np.zeros(2))]
+        memory, memory.lower = remembered(LOWER, gap, 1)
         rows = memory.solve(0.6)
         assert (rows is not None and rows.lower is not None) == kept

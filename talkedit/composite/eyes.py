@@ -90,18 +90,14 @@ def _widen(
     if ((known > 0.5) & (away < 1)).sum() < 12:
         return
     dark = float(np.median(own[(known > 0.5) & (away < 1)].min(1)))
-    # The white in shadow says less of how bright highlights are than the skin around the eye does.
-    lids = polygon(before - corner, shape)
-    seen = own.min(2)[(known > 0.5) & (away > LIMBUS[1])], own.min(2)[lids < 0.5]
-    level = max([dark, 1.0, *(float(np.median(v)) for v in seen if len(v))])
+    white = (known > 0.5) & (away > LIMBUS[1])
     # Highlights stay with the eyeball: known right up to the lid, and not taken along by it.
-    near = (away < INNER) * polygon(before - corner, shape, HIGHER * radius)
-    gleam = _gleam(own.min(2), near, dark, level, radius)
+    gleam = _gleam(own.min(2), before - corner, white, dark, away, radius)
     known = np.maximum(known, gleam)
     source = warp.source[rect] - np.float32([x0, y0])
     taken = cv2.remap(gleam, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     plain = cv2.morphologyEx(picture[rect], cv2.MORPH_OPEN, _disc(radius))
-    left = _left_under_lid(own.mean(2), (known > 0.5) & (away > LIMBUS[1]), beneath / radius)
+    left = _left_under_lid(own.mean(2), white, beneath / radius)
     light = left + (1 - left) * smoothstep(under / radius, 0, SHADOW)
     ball = known[..., None] * own + (1 - known[..., None]) * _eyeball(own, known > 0.5, away, light)
     taken, share = strength * taken[..., None], strength * bared[..., None]
@@ -115,20 +111,28 @@ def _disc(radius: float) -> np.ndarray:
     return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (size, size))
 
 
-def _gleam(level: np.ndarray, near: np.ndarray, dark: float, white: float, radius: float) -> np.ndarray:
+def _gleam(
+    level: np.ndarray, lids: np.ndarray, white: np.ndarray, dark: float, away: np.ndarray, radius: float
+) -> np.ndarray:
     """(h, w) float32 0..1, how far a pixel is one of a small highlight on the iris.
 
     Args:
         level: (h, w) brightness of the darkest channel: highlights have no colour.
-        near: (h, w) 0..1, where they are looked for.
-        dark, white: brightness of the iris, and of white or skin.
+        lids: (16, 2) tracked.
+        white: (h, w) bool, where that is the white's.
+        dark: brightness of the iris.
+        away: (h, w) distance from the iris's middle, in radii.
         radius: of the iris, pixels.
     """
+    # The white in shadow says less of how bright highlights are than the skin around the eye does.
+    beside = level[white], level[polygon(lids, level.shape) < 0.5]
+    bright = max([dark, 1.0, *(float(np.median(v)) for v in beside if len(v))])
     disc = _disc(radius)
     around = cv2.morphologyEx(level, cv2.MORPH_OPEN, disc)
-    bright = smoothstep((level - np.maximum(around, dark)) / white, *GLEAM)
-    bright = bright * near * (1 - smoothstep(cv2.blur(level, disc.shape) / white, *DIM))
-    return cv2.GaussianBlur(cv2.dilate(bright.astype(np.float32), np.ones((3, 3), np.uint8)), (0, 0), SOFT)
+    out = smoothstep((level - np.maximum(around, dark)) / bright, *GLEAM)
+    out = out * (away < INNER) * polygon(lids, level.shape, HIGHER * radius)
+    out = out * (1 - smoothstep(cv2.blur(level, disc.shape) / bright, *DIM))
+    return cv2.GaussianBlur(cv2.dilate(out.astype(np.float32), np.ones((3, 3), np.uint8)), (0, 0), SOFT)
 
 
 def _between(

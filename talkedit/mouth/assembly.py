@@ -20,7 +20,7 @@ UNDER = 0.07  # how far a row goes on under the lip, in eye distances
 DARKER = 0.985  # by which it gets darker there, a pixel
 # Crowns of the upper and of the lower row are so tall, over the eye distance; above them is gum, of such shares of the
 # skin's colour, from one to the other over that distance.
-CROWNS, GUM, PASSES = (0.115, 0.1), np.float32([0.72, 0.45, 0.45]), 0.015
+TALL, GUM, PASSES = (0.115, 0.1), np.float32([0.72, 0.45, 0.45]), 0.015
 # A row goes on so far beyond its ends, in eye distances, that much lower an eye distance, and loses so much of its
 # light on the way; a column with less of it than this share of the highest lies beyond. It goes on as it bends, but
 # rises or falls no more than so far, in eye distances.
@@ -59,6 +59,11 @@ class Kept:
     loop: np.ndarray
     jaws: np.ndarray
 
+    @property
+    def teeth(self) -> np.ndarray:
+        """(h, w) float32 0..1, what of the row looks like teeth."""
+        return self.seen * toothness(self.picture, self.light)
+
 
 def assemble(kept: list[Kept], pixels: float, is_lower: bool) -> Row | None:
     """One picture of a row.
@@ -77,7 +82,7 @@ def assemble(kept: list[Kept], pixels: float, is_lower: bool) -> Row | None:
     colour, total = np.zeros(kept[0].picture.shape, np.float32), np.zeros(kept[0].seen.shape, np.float32)
     h, w = kept[0].seen.shape
     still = np.eye(2, 3, dtype=np.float32)
-    best = Row(kept[0].picture, kept[0].seen * toothness(kept[0].picture, light), light, still)
+    best = Row(kept[0].picture, kept[0].teeth, light, still)
     beside, agreed = [], []
     for k in kept:  # the best first; the others, moved onto it, only add what it hides
         at, sure = find(best, brightness(k.picture), k.seen, pixels, is_lower, np.zeros(2))
@@ -109,7 +114,7 @@ def assemble(kept: list[Kept], pixels: float, is_lower: bool) -> Row | None:
     picture = np.minimum(picture, np.minimum(GLOSS * _matt(picture, teeth), 255)).astype(np.uint8)
     step, seen = 1 if is_lower else -1, teeth.copy()
     picture = _lengthen(picture, teeth, round(UNDER * pixels), step)
-    picture = _end_in_gum(picture, seen, step, CROWNS[is_lower] * pixels, PASSES * pixels, GUM * light)
+    picture = _end_in_gum(picture, seen, step, TALL[is_lower] * pixels, PASSES * pixels, GUM * light)
     picture, arch = _arch(picture, teeth, pixels, SHADED[is_lower])
     # Every one of them was put a little beside its place: their mean is nearer to it.
     still[:, 2] = -np.mean(beside, axis=0)

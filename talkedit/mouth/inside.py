@@ -22,6 +22,7 @@ from talkedit.mouth.rows import (
     brightness,
     depth,
     gap_of,
+    in_middle,
     redness,
     row_end,
     skin_around,
@@ -129,7 +130,6 @@ def look_inside(
         blur: of the frame, pixels.
         behind: upper and lower row of teeth where the pose puts them.
         registration: of these rows in this shot, told of this frame's index.
-        pale: (h, w) float32 0..1, what looks like teeth in the rectangle.
         guess: a drawn upper row where the pose puts it.
         smiles: without rows behind, bright teeth are taken for the upper ones.
     """
@@ -299,7 +299,7 @@ def _part(
     between = depth(x, y, loop)
     upper, lower = behind
     end, teeth = None, [np.zeros((h, w), np.float32), np.zeros((h, w), np.float32)]
-    middle = np.broadcast_to(np.abs(x - loop[:, 0].mean()) < MIDDLE * eye, (h, w))
+    middle = in_middle(x, loop, eye, (h, w))
     if upper is not None:
         upper = registration.place(upper.moved(-corner), grey, seen, eye, 0).moved(corner)
         teeth[0] = upper.where(corner, (h, w))

@@ -19,11 +19,11 @@ from talkedit.mouth.assembly import ENOUGH, Kept, assemble
 from talkedit.mouth.dentition import upper_row
 from talkedit.mouth.grid import Grid, Rows
 from talkedit.mouth.rows import (
-    MIDDLE,
     SPLIT_SOFT,
     SURE,
     depth,
     gap_of,
+    in_middle,
     middles,
     row_end,
     skin_around,
@@ -137,7 +137,7 @@ class MouthMemory:
         shifts = self.grid.shifts(points)
         if gap > GAPES * eye:
             self.toothless.append(most[0] < ENOUGH / 4)
-            near = np.broadcast_to(np.abs(x - lips[:, 0].mean()) < MIDDLE * eye / step, between.shape)
+            near = in_middle(x, lips, eye / step, between.shape)
             end = teeth_end(shown[near], between[near], CLEAR * eye / gap)
             if end is not None:
                 upper, lower = middles(loop)
@@ -205,8 +205,7 @@ class MouthMemory:
         between, gap = depth(x, y, lips), gap_of(loop)
         middle, sure, end = loop.mean(0), SURE, None
         if upper is not None:
-            near = np.broadcast_to(np.abs(x + x0 - middle[0]) < MIDDLE * self.grid.pixels, between.shape)
-            end = row_end(upper[rect], between, near)
+            end = row_end(upper[rect], between, in_middle(x, lips, self.grid.pixels, between.shape))
         if end is None:
             known = not is_lower and len(self.ends) >= TOLD
             sure = SURE if known else ANATOMY
@@ -219,13 +218,12 @@ class MouthMemory:
 
     def _again(self, kept: Kept) -> Kept:
         """The mouth of an upper row with what is known by now."""
-        seen = self._seen(kept.picture, kept.loop, False, kept.jaws)
-        before, after = (float((v * toothness(kept.picture, kept.light)).sum()) for v in (kept.seen, seen))
-        return replace(kept, seen=seen, score=kept.score * after / max(before, 1e-6))
+        again = replace(kept, seen=self._seen(kept.picture, kept.loop, False, kept.jaws))
+        return replace(again, score=kept.score * float(again.teeth.sum()) / max(float(kept.teeth.sum()), 1e-6))
 
     def _shows_lower_only(self) -> bool:
         """Whether what was kept of the upper row are lower teeth, as of a speaker who never bares upper ones."""
-        like = [lower_like(k.picture, k.seen * toothness(k.picture, k.light), self.grid.pixels) for k in self.upper]
+        like = [lower_like(k.picture, k.teeth, self.grid.pixels) for k in self.upper]
         told = [v for v in like if v is not None]
         return bool(told) and float(np.mean(told)) > OTHERS
 
@@ -233,9 +231,7 @@ class MouthMemory:
         """How far above the lower lip a kept lower row ends, over the eye distance; 0 where it shows no teeth."""
         h, w = kept.seen.shape
         x, y = np.arange(w, dtype=np.float32)[None], np.arange(h, dtype=np.float32)[:, None]
-        near = np.broadcast_to(np.abs(x - kept.loop[:, 0].mean()) < MIDDLE * self.grid.pixels, (h, w))
-        teeth = kept.seen * toothness(kept.picture, kept.light)
-        end = row_end(teeth, depth(x, y, kept.loop), near)
+        end = row_end(kept.teeth, depth(x, y, kept.loop), in_middle(x, kept.loop, self.grid.pixels, (h, w)))
         return 0.0 if end is None else (1 - end) * gap_of(kept.loop) / self.grid.pixels
 
     def forget(self, numbers: Container[int]) -> None:

@@ -45,6 +45,11 @@ def depth(x: np.ndarray, y: np.ndarray, loop: np.ndarray) -> np.ndarray:
     return (((x - upper[0]) * axis[0] + (y - upper[1]) * axis[1]) / length).astype(np.float32)
 
 
+def in_middle(x: np.ndarray, loop: np.ndarray, eye: float, shape: tuple[int, int]) -> np.ndarray:
+    """(h, w) bool: the columns around the middle of the mouth, given their (1, w) places and an eye distance."""
+    return np.broadcast_to(np.abs(x - loop[:, 0].mean()) < MIDDLE * eye, shape)
+
+
 def split(
     area: np.ndarray, known: np.ndarray, between: np.ndarray, expected: float | None = None, sure: float = 0.2,
     smiles: bool = False,

@@ -1,6 +1,7 @@
 """Whose teeth a mouth shows, told from how wide they are: lower incisors are far narrower than upper ones.
 
-Widths are mean crowns of adults of both sexes (Moorrees 1957, I1, I2, C), the outer-eye distance being 93 mm.
+Widths are mean crowns of adults, the outer-eye distance being 93 mm: upper ones as rows are drawn with, lower ones of
+both sexes after Moorrees (1957; I1, I2, C).
 """
 
 from __future__ import annotations
@@ -8,9 +9,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from talkedit.mouth.dentition import CROWNS
 from talkedit.mouth.rows import brightness
 
-UPPER, LOWER = (0.092, 0.071, 0.083), (0.057, 0.063, 0.072)  # crowns from the middle outwards, over the eye distance
+# Crowns from the middle outwards, over the eye distance.
+UPPER, LOWER = tuple(crown[0] for crown in CROWNS[:3]), (0.057, 0.063, 0.072)
 SCALES = np.arange(0.88, 1.13, 0.03)  # of a speaker's teeth, beside the mean
 ASIDE, STEP = 0.06, 0.01  # how far beside the middle of what shows the row's middle may lie, over the eye distance
 LINE = 0.009  # standard deviation of the dark line between two teeth, over the eye distance
