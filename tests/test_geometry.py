@@ -19,6 +19,7 @@ from talkedit.geometry.openings import (
     ADDED,
     BROADER,
     BROADEST,
+    HALF_SHUT,
     JAW,
     LID_RANGE,
     LIP_RANGE,
@@ -32,6 +33,7 @@ from talkedit.geometry.openings import (
     SMILE,
     SPOKEN,
     STILL,
+    WIDE_OPEN,
     WIDEST,
     Openings,
     smoothstep,
@@ -392,31 +394,47 @@ def test_shut_eyes_stay_shut(emotion: str, intensity: float) -> None:
 def test_one_factor_an_eye_within_bounds(emotion: str) -> None:
     delta, _ = direction(emotion, 1.5)
     factors = []
-    for share in (0.25, 0.6, 1.0, 1.1):  # rounder ones are widened less
+    for share in (0.25, 0.6, 1.0, 1.1):
         face = blinking(share)
         after = face + openings().lids(face, delta, REFERENCE)
-        for pairs, _, _ in openings()._lids:
+        for k, (pairs, _, _) in enumerate(openings()._lids):
             ratio = lid_gaps(after, pairs) / lid_gaps(face, pairs)
             np.testing.assert_allclose(ratio, ratio[0], atol=1e-4)  # the lid keeps its curve
             factors.append(ratio[0])
-    np.testing.assert_allclose(factors[::2], factors[0], atol=1e-4)  # whatever the blink does
-    assert min(factors) >= LID_RANGE[0] - 1e-4 and max(factors) <= LID_RANGE[1] + 1e-4
+            shut = min(1.0, HALF_SHUT * REFERENCE[k] / lid_gaps(face, pairs)[2:5].mean())
+            assert shut - 1e-4 <= ratio[0] <= LID_RANGE[1] + 1e-4 and ratio[0] >= LID_RANGE[0] - 1e-4
     for k, pairs in enumerate((RIGHT_LIDS, LEFT_LIDS)):
         wish = lid_gaps(delta, pairs).mean() / REFERENCE[k]
-        assert factors[k] == pytest.approx(np.clip(1 + wish, *LID_RANGE), abs=1e-4)
+        if wish < 0:
+            expected = 1 - (1 - LID_RANGE[0]) * np.tanh(-wish / (1 - LID_RANGE[0]))
+            assert factors[4 + k] == pytest.approx(max(expected, HALF_SHUT), abs=1e-3)
+            assert factors[k] == pytest.approx(1.0, abs=1e-4)  # half shut already
+        else:
+            assert 1 <= factors[4 + k] <= 1 + min(wish, LID_RANGE[1] - 1) + 1e-4
 
 
-def test_eyes_that_are_wide_open_are_hardly_widened() -> None:
+def test_eyes_are_not_widened_until_white_shows_all_around() -> None:
     delta, _ = direction("surprised", 1.5)
     width = np.linalg.norm(mean()[33, :2] - mean()[133, :2])
-    factors = []
-    for gap in (0.3, 0.35, 0.43, 0.52):
+    made = []
+    for gap in (0.2, 0.3, 0.35, 0.43, 0.52):
         face = blinking(gap * width / lid_gaps(mean(), RIGHT_LIDS)[2:5].mean())
         after = face + openings().lids(face, delta, REFERENCE)
-        factors.append(float(lid_gaps(after, RIGHT_LIDS).mean() / lid_gaps(face, RIGHT_LIDS).mean()))
-    assert factors[0] == pytest.approx(factors[1], abs=1e-4) and factors[0] > 1.15
-    assert factors[1] > factors[2] > factors[3]
-    assert factors[3] - 1 == pytest.approx(ADDED * (factors[0] - 1), abs=1e-3)
+        made.append(float(lid_gaps(after, RIGHT_LIDS)[2:5].mean() / width))
+    assert made[0] > 1.2 * 0.2 and (np.diff(made) > 0).all()
+    assert max(made[:3]) < WIDE_OPEN and made[3] == pytest.approx(0.43 + ADDED, abs=0.005)
+    assert made[4] == pytest.approx(0.52 + ADDED, abs=0.005)
+
+
+def test_lids_that_would_close_too_far_each_take_back_what_they_brought() -> None:
+    delta = np.zeros((468, 3), np.float32)
+    pairs = openings()._lids[0][0]
+    delta[pairs[:, 0], 1], delta[pairs[:, 1], 1] = -0.03, 0.01
+    moved = openings().lids(blinking(0.1), delta, REFERENCE)  # a blink stays where it is
+    np.testing.assert_allclose(moved[pairs, 1], 0, atol=1e-3)
+    moved = openings().lids(mean(), delta, REFERENCE)[pairs[2:5], 1]
+    assert (moved[:, 0] < 0).all() and (moved[:, 1] > 0).all()
+    assert -moved[:, 0].mean() > 2 * moved[:, 1].mean()  # the upper lid droops, as it was asked to
 
 
 def test_surprise_widens_eyes() -> None:

@@ -31,7 +31,7 @@ from talkedit.mouth.assembly import (
 from talkedit.mouth.completion import Completion, complete, load_completion, save_completion
 from talkedit.mouth.dentition import ARCH, CROWNS, EDGE, TURN, upper_row
 from talkedit.mouth.grid import Grid
-from talkedit.mouth.inside import CAVITY_RED, CAVITY_SHARE, _touch, look_inside
+from talkedit.mouth.inside import CAVITY_RED, CAVITY_SHARE, Inside, _continued, _touch, look_inside
 from talkedit.mouth.interior import TOUCH, WIDER, _close, _left_behind, _ways, _widened, fill_mixed, fill_mouth
 from talkedit.mouth.invention import OPENED, invent
 from talkedit.mouth.lips import beside_lips, between_lips
@@ -488,10 +488,51 @@ def test_rows_that_touch_part_only_as_an_edit_parts_them_far() -> None:
     eye, lips = 100.0, np.zeros((20, 2), np.float32)
     for apart, kept in ((0.5 * TOUCH[0], 1.0), (sum(TOUCH) / 2, 0.5), (TOUCH[1], 0.0)):
         jaws = np.float32([[1, -2], [1, -2 + apart * eye / (1 - interior.RIDES)]])
-        free, held = (_ways(jaws, lips, touch, eye) for touch in (0.0, 1.0))
+        free, held = (_ways(jaws, lips, mouth_of(60, 10), touch, eye) for touch in (0.0, 1.0))
         np.testing.assert_allclose(free[1] - free[0], [0, apart * eye], atol=1e-4)
         np.testing.assert_allclose(held[1] - held[0], [0, (1 - kept) * apart * eye], atol=1e-3)
         np.testing.assert_array_equal(held[0], free[0])
+
+
+def mouth_of(width: float, height: float) -> np.ndarray:
+    """(20, 2) float32 inner lips: an ellipse around the origin, from the left corner along the upper lip."""
+    angle = np.pi * (1 + np.arange(20) / 10)
+    return np.stack([width / 2 * np.cos(angle), height / 2 * np.sin(angle)], 1).astype(np.float32)
+
+
+@pytest.mark.parametrize("roll", [0.0, 0.5])
+def test_lower_teeth_stay_behind_a_lip_that_drops_further_than_its_jaw(roll: float) -> None:
+    turn = np.float32([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
+    source, eye = mouth_of(60, 10) @ turn, 100.0
+    jaws = np.float32([[0, 0], [0, 2]]) @ turn
+    for drop, rides in ((0.0, interior.RIDES), (6.0, interior.FOLLOWS)):  # a lip that stays, and one that drops
+        moved = np.zeros((20, 2), np.float32)
+        moved[10:] = np.float32([0, drop]) @ turn
+        way = _ways(jaws, moved, source, 0.0, eye)[1] @ turn.T
+        lip = drop * float(interior._WEIGHTS[:-1].sum())  # all of it but the corner that both lips share
+        assert way == pytest.approx([0, 2 + rides * (lip - 2)], abs=1e-3)
+
+
+def test_light_falls_off_towards_the_corners_as_lips_close() -> None:
+    loop = mouth_of(60, 20)
+    x, y = np.arange(-35, 36, dtype=np.float32)[None], np.arange(-12, 13, dtype=np.float32)[:, None]
+    apart = interior._parted(x, y, loop)
+    np.testing.assert_allclose(apart, np.broadcast_to(apart[:1], apart.shape), atol=1e-6)
+    ellipse = np.sqrt(np.maximum(1 - (x[0] / 30) ** 2, 0))
+    np.testing.assert_allclose(apart[0], ellipse, atol=0.1)  # between points of the loop
+    across = interior._parted(x, y, loop @ np.float32([[0, 1], [-1, 0]]))  # a head that lies on its side
+    assert across.shape == apart.shape and across[12, 35] == pytest.approx(1.0, abs=0.02) and np.ptp(across[12]) == 0
+
+
+def test_upper_teeth_that_reach_the_lower_lip_do_not_go_on_below_it() -> None:
+    """Nor do they come along with that lip as a light line, once it drops."""
+    rgb, seen = np.full((40, 60, 3), 200, np.float32), np.zeros((40, 60), np.float32)
+    seen[12:28, 10:50] = 1
+    side = np.broadcast_to(np.linspace(-1, 2, 40).clip(0, 1)[:, None], seen.shape)  # the line lies in the middle
+    for lower, below in ((np.zeros_like(seen), 0.0), (np.broadcast_to(side > 0.5, seen.shape) * 1.0, 0.15)):
+        up, down = (part[..., 3] for part in _continued(rgb, seen, lower.astype(np.float32), side, 100.0))
+        assert down[29:33, 20:40].min() >= below and (below > 0 or down.max() < 0.01)
+        assert up[7:11, 20:40].min() > 0.15 and up[29:, :].max() < 0.05
 
 
 @pytest.mark.parametrize("shift", [(0.0, 0.0), (2.4, -1.3), (-3.0, 3.5)])
@@ -857,12 +898,17 @@ def test_the_dark_between_grey_lips_is_grey_and_between_red_ones_redder() -> Non
     assert red[0] / red[2] > 1.2 * frame[..., 0].mean() / frame[..., 2].mean()
 
 
+def hollow(inside: Inside) -> Inside:
+    """Nothing but dark is left of what the frame shows."""
+    return replace(inside, own=[0 * v for v in inside.own], beyond=[0 * v for v in inside.beyond])
+
+
 def test_dark_that_shows_is_as_light_as_it_looks_and_what_parts_it_has_its_colour() -> None:
     frame, inside, (_, target), warp = opened(-3.0, 8.0)
     assert inside.dark > 0.5
     loop, pictures = target[model().mouth_loop, :2], []
     for dark in (inside.dark, 1.0, 0.0):
-        view = replace(inside, dark=dark, rows=(None, None), own=[0 * v for v in inside.own], beyond=0 * inside.beyond)
+        view = replace(hollow(inside), dark=dark, rows=(None, None))
         picture = sample(frame, warp)
         fill_mouth(picture, frame, warp, view, loop, np.array([[0, -3.0], [0, 8.0]]))
         pictures.append(picture.astype(float))
@@ -892,7 +938,7 @@ def test_no_light_line_goes_along_a_lip_that_comes_down_over_its_teeth() -> None
     warp = build_warp(*meshes, model().triangles, model().uv, frame.shape)
     loop = meshes[0][model().mouth_loop, :2]
     inside = look_inside(frame, loop, 90.0, 0.55, (None, None), Registration())
-    inside = replace(inside, own=[0 * v for v in inside.own], beyond=0 * inside.beyond)  # nothing but dark is left
+    inside = hollow(inside)
     moved, light = meshes[1][model().mouth_loop, :2], []
     for view in (inside, replace(inside, pale=0 * inside.pale)):
         picture = sample(frame, warp)

@@ -22,11 +22,12 @@ JAW = 0.5
 LIP_RANGE = (0.7, 1.8)
 # An emotion adds nothing to a gap of WIDEST, and less and less over the last ROOM before it.
 WIDEST, ROOM = 0.36, 0.22
-# How far lids may close or widen at most: beyond, open eyes show white all around, which reads as shock.
-LID_RANGE = (0.5, 1.32)
-# Gaps of the lids over the eye's width from which on eyes are so wide open that less and less is added, and what is
-# added of it at last.
-WIDE_OPEN, ADDED = (0.36, 0.5), 0.2
+# How far lids may close, approached and never passed, or widen at most: beyond, open eyes show white all around, which
+# reads as shock. Eyes that are half shut already, beside open ones, are left at that.
+LID_RANGE, HALF_SHUT = (0.6, 1.32), 0.6
+# How wide open, over the eye's width, an emotion may make eyes, approached and never passed: the iris is hardly as
+# high. And what it may always add.
+WIDE_OPEN, ADDED = 0.44, 0.03
 EYE_CORNERS = np.array([[33, 133], [263, 362]])
 LIP_REACH = {"upper": 0.10, "lower": 0.17}
 # An emotion that draws the corners together (surprise) does so for an open mouth: this share of it is left to closed
@@ -45,7 +46,7 @@ BROADEST, BROADER = 0.78, 0.05
 # How far around a corner of the mouth the skin goes along with it: the crease beyond the tracked corner would be drawn
 # out to a streak.
 CREASE_REACH = 0.12
-LID_REACH = 0.08
+LID_REACH, UPPER_LID = 0.08, 0.75
 # From which factor on eyes count as widened, and how much of that the lower lid does.
 WIDE, FOLLOWS = 1.15, 0.12
 # Points of the upper and the lower lid that meet, right eye and left, from the outer corner in.
@@ -203,12 +204,18 @@ class Openings:
             gaps = np.maximum(source[pairs[:, 0], 1] - source[pairs[:, 1], 1], 0)
             wish = delta[pairs[:, 0], 1] - delta[pairs[:, 1], 1]
             # One factor an eye keeps the lid's curve; the emotion's wish is measured where lids are widest.
-            factor = float(np.clip(1 + wish[2:5].mean() / max(ref, 0.03), *LID_RANGE))
+            wished, gap = float(wish[2:5].mean()) / max(ref, 0.03), float(gaps[2:5].mean())
+            factor = min(1 + wished, LID_RANGE[1]) if wished > 0 else 1 + within(wished, 1 - LID_RANGE[0])
+            factor = max(factor, min(1.0, HALF_SHUT * ref / max(gap, 1e-6)))
             if factor > 1:
                 width = float(np.linalg.norm(source[corners[0], :2] - source[corners[1], :2]))
-                factor = 1 + (factor - 1) * (1 - (1 - ADDED) * float(smoothstep(gaps[2:5].mean() / width, *WIDE_OPEN)))
+                room = max(WIDE_OPEN * width - gap, ADDED * width)
+                factor = 1 + within(gap * (factor - 1), room) / max(gap, 1e-6)
             change = gaps * (factor - 1) - wish
-            share = 0.75  # the upper lid does most of the work
+            # The upper lid does most of what is missing; what is too much each lid takes back itself.
+            sunk = max(-float(delta[pairs[2:5, 0], 1].mean()), 0.0) + 1e-6
+            risen = max(float(delta[pairs[2:5, 1], 1].mean()), 0.0) + 1e-6
+            share = np.where(change > 0, sunk / (sunk + risen), UPPER_LID)
             # Eyes are widened by the upper lid; the lower one follows a little, whatever the cheek does.
             lowered = delta[pairs[:, 1], 1] - (1 - share) * change
             lift = smoothstep(factor, 1, WIDE) * (-FOLLOWS * gaps * (factor - 1) - lowered)

@@ -50,6 +50,7 @@ ROUNDED, RIMMED, TOOTHED = (0.36, 0.44), 0.25, (0.14, 0.2)
 # Near the lips, what is so much redder than the teeth that are remembered there is the lips' light on them.
 TINGED = (0.05, 0.12)
 BENT = (0.02, 0.04)  # how far from a straight line rows end, over the eye distance
+BELIEVED = (0.4, 0.8)  # trust in a lower row that surely shows
 FEATHER = 0.008  # softness of what is cut out, over the eye distance
 GOES_ON = 0.03  # how far the inside is continued under the lips, about, over the eye distance
 # Over which shares of the inside around it that fades, and darkens to what share of its brightness.
@@ -76,8 +77,7 @@ class Inside:
         rounded: 0..1, so rounded that its lips reach far into ``loop`` and cannot be told from its inside.
         corner: (2,) where the rectangle of ``own`` and ``beyond`` lies in the frame.
         own: two (h, w, 4) float32, the row's own pixels times the share of the pixel that is the row's, and that share.
-        beyond: the same of what both rows' colours are continued with under the lips; all zero between them.
-        lower: (h, w) float32 0..1, share of that which is the lower row's.
+        beyond: the same of what each row's colours are continued with under its lip; all zero between them.
         shaded: two (h, w) float32 0..1, own pixels too dark for teeth where a wider mouth would show the row.
         rows: remembered teeth, laid onto the own ones; None where there are none.
         shut: 0..1, the rows of teeth touch.
@@ -97,8 +97,7 @@ class Inside:
     rounded: float
     corner: np.ndarray
     own: list[np.ndarray]
-    beyond: np.ndarray
-    lower: np.ndarray
+    beyond: list[np.ndarray]
     shaded: list[np.ndarray]
     rows: tuple[Row | None, Row | None]
     shut: float
@@ -154,9 +153,8 @@ def look_inside(
             rounded=0.0,
             corner=corner,
             own=own,
-            beyond=none,
-            lower=share,
-            shaded=shaded,
+            beyond=own,
+                shaded=shaded,
             rows=rows,
             shut=0.0,
             gains=gains,
@@ -173,11 +171,11 @@ def look_inside(
     red = redness(rgb)
     seen, like_lips, near, rimmed = _seen(red, grey, here, eye, feather, lips)
     like_teeth = toothness(rgb, light)
-    rows, teeth, lower, shut = _part(
+    rows, teeth, lower, side, shut = _part(
         area, grey, seen, like_teeth, here, behind, registration, (corner, eye, feather), smiles
     )
     cavity, dark = _cavity_colour(rgb, grey, seen, lips)
-    beyond = _continued(rgb, seen * np.float32(shows), eye)
+    beyond = _continued(rgb, seen * np.float32(shows), lower, side, eye)
     broad = cv2.GaussianBlur(grey, (0, 0), TOOTH * eye)
     own, shaded, told = [], [], [0.0, 0.0]
     for k, share in enumerate((1 - lower, lower)):
@@ -211,7 +209,6 @@ def look_inside(
         corner=corner,
         own=own,
         beyond=beyond,
-        lower=lower,
         shaded=shaded,
         rows=rows,
         shut=shut,
@@ -275,7 +272,7 @@ def _part(
     registration: Registration,
     scale: tuple[np.ndarray, float, float],
     smiles: bool,
-) -> tuple[tuple[Row | None, Row | None], list[np.ndarray], np.ndarray, float]:
+) -> tuple[tuple[Row | None, Row | None], list[np.ndarray], np.ndarray, np.ndarray, float]:
     """The rows laid onto what the frame shows of them, where their teeth lie, and how far a place is the lower's.
 
     A row of teeth belongs to one jaw: what lies above the mouth's dark line is the upper's, the rest the lower's; but
@@ -291,7 +288,7 @@ def _part(
         smiles: see `talkedit.mouth.rows.split`.
 
     Returns:
-        both rows; (h, w) 0..1 for each; (h, w) 0..1; 0..1, the rows touch.
+        both rows; (h, w) 0..1 for each; (h, w) 0..1; (h, w) 0..1, below the dark line; 0..1, the rows touch.
     """
     corner, eye, feather = scale
     gap, (h, w) = max(gap_of(loop), 1.0), grey.shape
@@ -311,14 +308,18 @@ def _part(
     elif lower is not None:
         end = row_end(teeth[1], between, middle, is_lower=True)
     edge = split(area, seen, between, end, SURE * eye / gap, smiles)
-    below = np.clip((between - edge) / max(0.08, 1.5 * feather / gap) + 0.5, 0, 1)
+    side = below = np.clip((between - edge) / max(0.08, 1.5 * feather / gap) + 0.5, 0, 1)
     bent = like_teeth * (1 - smoothstep(np.abs(between - edge) * (gap / eye), *BENT))
     if lower is not None:
         below = below + (1 - below) * teeth[1] * bent
     touch = 0.0
     if upper is not None and lower is not None:
         touch = _touch(grey, seen * middle, like_teeth, (between - edge) * np.float32(gap / eye), teeth[1], eye)
-    return (upper, lower), teeth, (below * (1 - teeth[0] * bent)).astype(np.float32), registration.together(touch)
+        # Teeth that end a little lower than they were seen are still the upper ones where no lower ones show.
+        bent = bent * np.maximum(teeth[0], 1 - smoothstep(registration.trust[1], *BELIEVED))
+    else:
+        bent = bent * teeth[0]
+    return (upper, lower), teeth, (below * (1 - bent)).astype(np.float32), side, registration.together(touch)
 
 
 def _touch(
@@ -344,22 +345,37 @@ def _touch(
     return float(out)
 
 
-def _continued(rgb: np.ndarray, seen: np.ndarray, eye: float) -> np.ndarray:
-    """(h, w, 4) float32: colours of the inside go on around it, ever darker and fainter, times how far; and how far.
+def _continued(
+    rgb: np.ndarray, seen: np.ndarray, lower: np.ndarray, side: np.ndarray, eye: float
+) -> list[np.ndarray]:
+    """Colours of both rows go on around the inside, each on its own side, ever darker and fainter.
 
-    Lips that move from teeth bare what was never seen; this is soft enough to pass for it.
+    Lips that move from teeth bare what was never seen; this is soft enough to pass for it. Upper teeth that reach down
+    to the lower lip do not go on below it.
 
     Args:
         rgb: (h, w, 3) float32.
         seen: (h, w) 0..1, the inside.
+        lower: (h, w) 0..1, how far a place of it is the lower row's.
+        side: (h, w) 0..1, how far a place lies below the line between the rows.
         eye: outer-eye distance, pixels.
+
+    Returns:
+        two (h, w, 4) float32: colours times how far they go on, and how far.
     """
-    small = cv2.resize(_premultiplied(rgb, seen), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    small = cv2.GaussianBlur(small, (0, 0), max(0.5 * GOES_ON * eye, 0.5))
+
+    def spread(part: np.ndarray) -> np.ndarray:
+        small = cv2.resize(part, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+        return cv2.GaussianBlur(small, (0, 0), max(0.5 * GOES_ON * eye, 0.5))
+
+    small, whose = spread(_premultiplied(rgb, seen)), spread(seen * lower)
+    whose /= np.maximum(small[..., 3], 1e-3)
     share, bright = (smoothstep(small[..., 3:], *over).astype(np.float32) for over in (FADES, DARKENS))
     small[..., :3] *= share * (UNLIT + (1 - UNLIT) * bright) / np.maximum(small[..., 3:], 1e-3)
     small[..., 3:] = share
-    return cv2.resize(small, seen.shape[::-1], interpolation=cv2.INTER_LINEAR) * (1 - seen)[..., None]
+    small, whose = (cv2.resize(part, seen.shape[::-1], interpolation=cv2.INTER_LINEAR) for part in (small, whose))
+    whose = np.clip(whose, 0, 1)
+    return [small * ((1 - seen) * part)[..., None] for part in ((1 - whose) * (1 - side), whose * side)]
 
 
 def _relight(

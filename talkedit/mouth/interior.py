@@ -13,6 +13,7 @@ import cv2
 import numba
 import numpy as np
 
+from talkedit.composite.shade import CHANNEL_SHARE
 from talkedit.composite.warp import Warp, around
 from talkedit.geometry.openings import smoothstep
 from talkedit.mouth.alignment import polygon
@@ -25,19 +26,25 @@ SHOWS_DRAWN = (0.03, 0.1)  # the same for drawn ones: nobody misses them in shad
 # So much of their light teeth lose between lips that are hardly apart, over such gaps in eye distances, unless the
 # frame shows how bright they are.
 DIM, DIMMED = 0.28, (0.02, 0.07)
+# Remembered teeth lie in the dark of a mouth's corners, where lips are less than such a share as far apart as in the
+# middle, and keep so much of their light at last.
+CORNERS, LEFT_LIT = (0.1, 1.0), 0.2
 LIP_EDGE = 0.011  # softness of the inner edge of lips that were closed, over the eye distance
 SEAM = 0.7  # the same where the mouth showed, in pixels: its own rim already makes the edge
 RIM = 0.02  # lips around the source's mouth that come along with its inside, over the eye distance
 # Teeth in a lip's rim stay behind where what lies behind is so dark beside them; evenly over such a way along the lip,
 # over the eye distance.
-BEHIND, ALONG = (0.4, 0.7), 0.012
+BEHIND, ALONG = (0.6, 0.85), 0.012
 LIP_MIDDLE = 0.5  # share of a lip, about, that counts as its middle
 # How much of the way from its jaw's movement to its lip's a row goes: it reaches under the lip for a while only, and a
 # lip that slid all the way would bare the dark behind it.
 RIDES = 0.35
+# A lower lip that goes further down than its jaw, by so much over the eye distance, takes its row along so much of the
+# way: mouths drop open with their lower teeth hidden.
+FOLLOWS, DROPS = 0.9, (0.0, 0.02)
 # Rows that touch stay together where an edit would part them by less, over the eye distance, and part as it says where
 # by more: smiles are made with clenched teeth, and what looks like the line between them may not be it.
-TOUCH = (0.03, 0.05)
+TOUCH = (0.045, 0.065)
 WIDENING = 0.5  # how much of a mouth's widening its inside takes part in where it shows no teeth
 # So much wider, over the eye distance, a smile shows its row of teeth up to the corners, where the source has shadow.
 SMILES = (0.02, 0.1)
@@ -120,7 +127,9 @@ def fill_mouth(
     wider = (np.linalg.norm(loop[10] - loop[0]) - np.linalg.norm(source[10] - source[0])) / eye
     wide = np.float32(smoothstep(wider, *SMILES))
     whole = max(wide, np.float32(smoothstep((gap_of(loop) - gap_of(source)) / eye, *BARES)))
-    moves = _ways(jaws, moved, inside.shut, eye)
+    lit = np.log(LEFT_LIT) * (1 - smoothstep(_parted(x, y, loop), *CORNERS))
+    lit = np.exp(lit[..., None] * np.float32(CHANNEL_SHARE)).astype(np.float32)  # what light gets there is warm
+    moves = _ways(jaws, moved, source, inside.shut, eye)
     drawn = np.zeros(shape, np.float32)
     if inside.guess is not None:  # behind all that was seen
         row, gain = inside.guess
@@ -129,7 +138,6 @@ def fill_mouth(
         mouth += (np.minimum(row.colours(at, shape) * np.float32(gain), 255) - mouth) * drawn[..., None]
     for k in (1, 0):  # the upper row lies before the lower
         row, lip = inside.rows[k], _LIPS[k]
-        share = inside.lower if k else 1 - inside.lower
         if row is not None:
             move = moves[k]
             teeth = row.where(corner - move, shape)
@@ -144,13 +152,12 @@ def fill_mouth(
             own = inside.own[k] * (1 - wide * inside.shaded[k])[..., None] if wide > 0 else inside.own[k]
             own, dx, dy = _shifted(own, inside.corner + move - corner)
             shade = 1 - (1 - inside.lit[k]) * DIM * (1 - float(smoothstep(gap_of(target) / eye, *DIMMED)))
-            _lay(mouth, own, inside.beyond, share, dx, dy, colours, teeth, np.float32(inside.gains[k] * shade))
+            _lay(mouth, own, inside.beyond[k], dx, dy, colours, teeth, np.float32(inside.gains[k] * shade), lit)
         elif shows > 0:
             shift_x, shift_y = _bent(x + np.float32(x0), y + np.float32(y0), source[lip], target[lip], LIP_HOLD * eye)
             back_x, back_y = x + to_x - shift_x, y + to_y - shift_y
             own, beyond = (
-                cv2.remap(part, back_x, back_y, cv2.INTER_LINEAR)
-                for part in (inside.own[k], inside.beyond * share[..., None])
+                cv2.remap(part, back_x, back_y, cv2.INTER_LINEAR) for part in (inside.own[k], inside.beyond[k])
             )
             both = own + beyond * (1 - own[..., 3:])
             mouth *= 1 - both[..., 3:]
@@ -172,20 +179,43 @@ def fill_mouth(
     picture[rect] = np.clip(lips + (mouth - lips) * alpha[..., None] + 0.5, 0, 255).astype(np.uint8)
 
 
-def _ways(jaws: np.ndarray, moved: np.ndarray, shut: float, eye: float) -> np.ndarray:
+def _ways(jaws: np.ndarray, moved: np.ndarray, source: np.ndarray, shut: float, eye: float) -> np.ndarray:
     """(2, 2) pixels that each row goes: with its jaw, some of the way with its lip, and together where they touch.
 
     Args:
         jaws: (2, 2) ways of the jaws, pixels.
         moved: (20, 2) ways of the inner lips, pixels.
+        source: (20, 2) where these were.
         shut: 0..1, the rows touch.
         eye: outer-eye distance, pixels.
     """
     lips = np.stack([(_WEIGHTS * moved[lip]).sum(0) for lip in _LIPS])
-    ways = jaws + RIDES * (lips - jaws)
+    beside = lips - jaws
+    along = source[10] - source[0]
+    dropped = (along[0] * beside[1, 1] - along[1] * beside[1, 0]) / max(float(np.linalg.norm(along)), 1e-6)
+    rides = np.array([RIDES, RIDES + (FOLLOWS - RIDES) * smoothstep(dropped / eye, *DROPS)])
+    ways = jaws + rides[:, None] * beside
     apart = ways[1] - ways[0]
     ways[1] -= shut * apart * (1 - smoothstep(np.linalg.norm(apart) / eye, *TOUCH))
     return ways
+
+
+def _parted(x: np.ndarray, y: np.ndarray, loop: np.ndarray) -> np.ndarray:
+    """(h, w) float32 how far lips lie apart along the mouth, over how far they do at most.
+
+    Args:
+        x, y: (1, w) and (h, 1) pixel positions.
+        loop: (20, 2) inner lips.
+    """
+    along = loop[10] - loop[0]
+    along = along / max(float(np.linalg.norm(along)), 1e-6)
+    at = [np.maximum.accumulate(loop[lip] @ along) for lip in _LIPS]
+    across = [loop[lip] @ [-along[1], along[0]] for lip in _LIPS]
+    knots = np.linspace(at[0][0], at[0][-1], 33)
+    upper, lower = (np.interp(knots, a, b) for a, b in zip(at, across, strict=True))
+    apart = np.maximum(lower - upper, 0)
+    apart /= max(float(apart.max()), 1e-6)
+    return np.interp(x * along[0] + y * along[1], knots, apart, 0, 0).astype(np.float32)
 
 
 def _widened(mouth: np.ndarray, source: np.ndarray, target: np.ndarray, width: float) -> np.ndarray:
@@ -267,24 +297,25 @@ def _lay(
     mouth: np.ndarray,
     own: np.ndarray,
     beyond: np.ndarray,
-    share: np.ndarray,
     dx: int,
     dy: int,
     colours: np.ndarray,
     teeth: np.ndarray,
     gain: float,
+    lit: np.ndarray,
 ) -> None:
     """Lays one row over (h, w, 3) float32 ``mouth``, in place: own pixels, remembered ones, what continues them.
 
     Args:
-        own, beyond, share: see `talkedit.mouth.inside.Inside`; ``share`` of ``beyond`` is this row's.
-        dx, dy: where in the mouth these three lie.
+        own, beyond: this row's, see `talkedit.mouth.inside.Inside`.
+        dx, dy: where in the mouth these lie.
         colours: (h, w, 3) uint8 remembered.
         teeth: (h, w) 0..1, how far these are teeth that may show.
         gain: that the remembered colours are multiplied by.
+        lit: (h, w, 3) float32 0..1, the light there: what the frame shows has its own.
     """
     zero, one, full = np.float32(0), np.float32(1), np.float32(255)
-    height, width = share.shape
+    height, width = beyond.shape[:2]
     for y in range(mouth.shape[0]):
         for x in range(mouth.shape[1]):
             i, j = y - dy, x - dx
@@ -293,14 +324,17 @@ def _lay(
             hidden = teeth[y, x] * max(one - seen, zero)
             clear, rest = max(one - seen - hidden, zero), zero
             if there and beyond[i, j, 3] > zero:
-                rest = min(share[i, j], clear / beyond[i, j, 3])
+                rest = min(one, clear / beyond[i, j, 3])
                 clear -= beyond[i, j, 3] * rest
             elif seen + hidden <= zero:
                 continue
             for c in range(3):
                 row = min(colours[y, x, c] * gain, full) * hidden
                 if there:
-                    row += own[i, j, c] + beyond[i, j, c] * rest
+                    row += beyond[i, j, c] * rest
+                row *= lit[y, x, c]
+                if there:
+                    row += own[i, j, c]
                 mouth[y, x, c] = mouth[y, x, c] * clear + row
 
 

@@ -24,8 +24,8 @@ WIDTH, LINE, CORE, BULGE, BRIGHT = 0.016, 0.006, 0.4, 1.9, 0.4
 # the second), on the right half of the face; the left half is their mirror image.
 LINES: dict[str, tuple[tuple[float, tuple[tuple[int, int, float], ...]], ...]] = {
     "AU4": (
-        (1.0, ((8, 55, 0.62), (9, 107, 0.5), (9, 108, 0.48))),
-        (0.45, ((8, 55, 0.95), (55, 107, 0.55), (107, 108, 0.1))),
+        (1.0, ((168, 193, 0.5), (8, 55, 0.55), (9, 107, 0.47))),
+        (0.4, ((8, 55, 0.95), (55, 107, 0.55), (107, 108, 0.1))),
     ),
     "AU6": (
         (0.9, ((130, 226, 0.8), (35, 143, 0.2), (143, 34, 0.15))),
@@ -64,7 +64,7 @@ FOREHEAD = ("AU1", "AU2")
 # How far lines across the face waver, and the others, over the eye distance, and how much their depth does.
 WAVERS, BENDS, UNEVEN = 0.006, 0.002, 0.2
 # Smooth skin folds softly: lines that much wider and so much as deep, without the sharp one at the bottom.
-WIDER, SHALLOW = 2.1, 0.6
+WIDER, SHALLOW = 1.9, 0.4
 # Units that push flesh into folds, soft in any skin.
 FOLDS = ("AU10", "AU12")
 # How deep, as a change of log luminance, each is folded by the action unit itself and by emotions at full intensity.
