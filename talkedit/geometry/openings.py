@@ -30,19 +30,21 @@ LID_RANGE, HALF_SHUT = (0.6, 1.32), 0.6
 WIDE_OPEN, ADDED = 0.44, 0.03
 EYE_CORNERS = np.array([[33, 133], [263, 362]])
 LIP_REACH = {"upper": 0.10, "lower": 0.17}
-# An emotion that draws the corners together (surprise) does so for an open mouth: this share of it is left to closed
-# lips, all of it at a gap of ROUND over the eye distance. A mouth that says "m" is not pursed.
+# An emotion that draws the corners together and the mouth down (surprise) does so for an open mouth: this share of it is
+# left to closed lips, all of it at a gap of ROUND over the eye distance. A mouth that says "m" is not pursed.
 PURSED, ROUND, PURSE_REACH = 0.35, 0.14, 0.14
 # How far, over the eye distance, an emotion may draw an open mouth's corners in, and any mouth as a whole down; both
 # are approached, never passed. The jaw's own way down comes with the opening.
 NARROWEST, LOWEST = 0.06, 0.05
+# How far up, over the eye distance, an emotion may pull the corners, approached and never passed: further, smiles are a V.
+HIGHEST = 0.1
 # Widths, over the eye distance, of lips that words round fully, which no emotion draws in further, and not at all.
 ROUNDED = (0.34, 0.46)
 # Widths of lips that a smile, which draws the corners out by so much, over the eye distance, leaves more and more as
 # words have them; and how much of it they hold back at most.
-NARROW, SMILE, STILL = (0.40, 0.56), 0.04, 0.7
+NARROW, SMILE, STILL = (0.40, 0.56), 0.04, 0.85
 # How wide, over the eye distance, an emotion may draw a mouth, approached and never passed; and what it may always add.
-BROADEST, BROADER = 0.78, 0.05
+BROADEST, BROADER = 0.72, 0.05
 # How far around a corner of the mouth the skin goes along with it: the crease beyond the tracked corner would be drawn
 # out to a streak.
 CREASE_REACH = 0.12
@@ -166,8 +168,8 @@ class Openings:
         return out
 
     def _moderate(self, source: np.ndarray, delta: np.ndarray, gap: float) -> np.ndarray:
-        """(468, 3) delta that draws the lip corners together only as far as the lips part, apart only as far as smiles
-        do, and no mouth far down."""
+        """(468, 3) delta that draws the lip corners together only as far as the lips part, apart and up only as far as
+        smiles do, and no mouth far down."""
         corners = topo.LIP_CORNERS_OUTER
         side = np.sign(self._widen[corners])
         outwards = float((delta[corners, 0] * side).mean())
@@ -178,12 +180,14 @@ class Openings:
         inwards, outwards = max(-outwards, 0.0), max(outwards, 0.0)
         room = max(BROADEST * self._eye - width, BROADER * self._eye) / 2
         down = max(-float(delta[np.r_[topo.OUTER_LIPS, topo.INNER_LIPS], 1].mean()), 0.0)
-        share = PURSED + (1 - PURSED) * float(smoothstep(gap / self._eye, 0, ROUND))
-        share *= float(smoothstep(width / self._eye, *ROUNDED))
+        opened = PURSED + (1 - PURSED) * float(smoothstep(gap / self._eye, 0, ROUND))
+        share = opened * float(smoothstep(width / self._eye, *ROUNDED))
         out = delta.copy()
         out[:, 0] += np.float32(inwards - share * within(inwards, NARROWEST * self._eye)) * self._widen
         out[:, 0] -= np.float32(outwards - within(outwards, room)) * self._widen
-        out[:, 1] += np.float32(down - within(down, LOWEST * self._eye)) * self._near
+        out[:, 1] += np.float32(down - opened * within(down, LOWEST * self._eye)) * self._near
+        up = max(float(delta[corners, 1].mean()), 0.0)
+        out[:, 1] -= np.float32(up - within(up, HIGHEST * self._eye)) * np.abs(self._widen)
         for corner, near in zip(topo.LIP_CORNERS_OUTER, self._crease, strict=True):
             out += near * (out[corner] - out)
         return out

@@ -13,7 +13,6 @@ import cv2
 import numba
 import numpy as np
 
-from talkedit.composite.shade import CHANNEL_SHARE
 from talkedit.composite.warp import Warp, around
 from talkedit.geometry.openings import smoothstep
 from talkedit.mouth.alignment import polygon
@@ -28,7 +27,7 @@ SHOWS_DRAWN = (0.03, 0.1)  # the same for drawn ones: nobody misses them in shad
 DIM, DIMMED = 0.28, (0.02, 0.07)
 # Remembered teeth lie in the dark of a mouth's corners, where lips are less than such a share as far apart as in the
 # middle, and keep so much of their light at last.
-CORNERS, LEFT_LIT = (0.1, 1.0), 0.2
+CORNERS, LEFT_LIT = (0.1, 1.0), 0.1
 LIP_EDGE = 0.011  # softness of the inner edge of lips that were closed, over the eye distance
 SEAM = 0.7  # the same where the mouth showed, in pixels: its own rim already makes the edge
 RIM = 0.02  # lips around the source's mouth that come along with its inside, over the eye distance
@@ -127,8 +126,7 @@ def fill_mouth(
     wider = (np.linalg.norm(loop[10] - loop[0]) - np.linalg.norm(source[10] - source[0])) / eye
     wide = np.float32(smoothstep(wider, *SMILES))
     whole = max(wide, np.float32(smoothstep((gap_of(loop) - gap_of(source)) / eye, *BARES)))
-    lit = np.log(LEFT_LIT) * (1 - smoothstep(_parted(x, y, loop), *CORNERS))
-    lit = np.exp(lit[..., None] * np.float32(CHANNEL_SHARE)).astype(np.float32)  # what light gets there is warm
+    lit = np.float32(LEFT_LIT) + np.float32(1 - LEFT_LIT) * smoothstep(_parted(x, y, loop), *CORNERS)
     moves = _ways(jaws, moved, source, inside.shut, eye)
     drawn = np.zeros(shape, np.float32)
     if inside.guess is not None:  # behind all that was seen
@@ -152,7 +150,8 @@ def fill_mouth(
             own = inside.own[k] * (1 - wide * inside.shaded[k])[..., None] if wide > 0 else inside.own[k]
             own, dx, dy = _shifted(own, inside.corner + move - corner)
             shade = 1 - (1 - inside.lit[k]) * DIM * (1 - float(smoothstep(gap_of(target) / eye, *DIMMED)))
-            _lay(mouth, own, inside.beyond[k], dx, dy, colours, teeth, np.float32(inside.gains[k] * shade), lit)
+            gain, dark = np.float32(inside.gains[k] * shade), inside.cavity.astype(np.float32)
+            _lay(mouth, own, inside.beyond[k], dx, dy, colours, teeth, gain, lit, dark)
         elif shows > 0:
             shift_x, shift_y = _bent(x + np.float32(x0), y + np.float32(y0), source[lip], target[lip], LIP_HOLD * eye)
             back_x, back_y = x + to_x - shift_x, y + to_y - shift_y
@@ -303,6 +302,7 @@ def _lay(
     teeth: np.ndarray,
     gain: float,
     lit: np.ndarray,
+    dark: np.ndarray,
 ) -> None:
     """Lays one row over (h, w, 3) float32 ``mouth``, in place: own pixels, remembered ones, what continues them.
 
@@ -312,7 +312,8 @@ def _lay(
         colours: (h, w, 3) uint8 remembered.
         teeth: (h, w) 0..1, how far these are teeth that may show.
         gain: that the remembered colours are multiplied by.
-        lit: (h, w, 3) float32 0..1, the light there: what the frame shows has its own.
+        lit: (h, w) float32 0..1, the light there: what the frame shows has its own.
+        dark: (3,) float32 colour of what lies in no light.
     """
     zero, one, full = np.float32(0), np.float32(1), np.float32(255)
     height, width = beyond.shape[:2]
@@ -328,11 +329,12 @@ def _lay(
                 clear -= beyond[i, j, 3] * rest
             elif seen + hidden <= zero:
                 continue
+            unlit = (one - lit[y, x]) * (hidden + (beyond[i, j, 3] * rest if there else zero))
             for c in range(3):
                 row = min(colours[y, x, c] * gain, full) * hidden
                 if there:
                     row += beyond[i, j, c] * rest
-                row *= lit[y, x, c]
+                row = row * lit[y, x] + dark[c] * unlit
                 if there:
                     row += own[i, j, c]
                 mouth[y, x, c] = mouth[y, x, c] * clear + row

@@ -268,6 +268,8 @@ class MouthMemory:
                 self.lower[i] = replace(k, seen=seen)
         self.lower = [k for k in self.lower if self._off_lip(k) < LOOSE]
         lower = assemble(self.lower, self.grid.pixels, True)
+        if upper is not None and lower is not None:  # of highlights a lower row is brighter than that it lies behind
+            lower = replace(lower, light=lower.light * max(1.0, lower.brightness / upper.brightness))
         self.upper, self.lower, self.still = [], [], None
         guess = None
         if unseen and still is not None and not (self.toothless and np.mean(self.toothless) > 0.5):

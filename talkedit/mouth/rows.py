@@ -195,6 +195,12 @@ class Row:
     place: np.ndarray
     arch: np.ndarray | None = None
 
+    @property
+    def brightness(self) -> float:
+        """Of its teeth, over the skin's."""
+        sure = self.teeth > 0.5
+        return float(np.median(brightness(self.picture)[sure]) / self.light.mean()) if sure.any() else 1.0
+
     def colours(self, corner: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         """(h, w, 3) uint8 picture in a rectangle of the frame, given its (2,) top left pixel and (h, w)."""
         return _cut(self.picture, self.place, corner, shape, cv2.INTER_CUBIC, cv2.BORDER_REPLICATE)
