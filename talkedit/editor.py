@@ -11,7 +11,7 @@ import numpy as np
 
 from talkedit import resources
 from talkedit.checkpoint import load_gan, load_linear
-from talkedit.composite.contour import smooth_contours
+from talkedit.composite.contour import join_contours, smooth_contours
 from talkedit.composite.eyes import widen_eyes
 from talkedit.composite.occlusion import Hidden, Together
 from talkedit.composite.shade import multiply_ratio
@@ -464,6 +464,7 @@ class ClipEditor:
             if warp is None:
                 return frame.rgb
             if geometry:
+                join_contours(warp)
                 picture = sample(shown, warp)
                 smooth_contours(picture, shown, warp, mesh, target, model.triangles)
                 bare = 1 - speaker.glasses

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from talkedit.composite.contour import GRID, smooth_contours
+from talkedit.composite.contour import GRID, join_contours, smooth_contours
 from talkedit.composite.warp import build_warp, sample
 
 SIZE = 48
@@ -59,3 +59,39 @@ def test_all_but_contours_is_left_alone() -> None:
     same = sample(frame, still)
     smooth_contours(same, frame, still, source[:4], source[:4], triangles[:2])
     np.testing.assert_array_equal(same, frame[: same.shape[0], : same.shape[1]])
+
+
+def bridge(way: float) -> tuple[np.ndarray, np.ndarray]:
+    """(H, W) brightness along a sheet's left edge at x = 30 that moves by ``way`` pixels, without and with care.
+
+    The frame shows a dark line there: what the sheet bares as it moves away shows it once more.
+    """
+    ground = [[0, 0, 9], [100, 0, 9], [100, SIZE, 9], [0, SIZE, 9]]
+    sheet = [[30, 0, 1], [90, 0, 1], [90, SIZE, 1], [30, SIZE, 1]]
+    source = np.float32(ground + sheet)
+    target = source + np.float32([[0, 0, 0]] * 4 + [[way, 0, 0]] * 4)
+    uv = np.float32([[0, 0], [0.4, 0], [0.4, 1], [0, 1], [0.6, 0], [1, 0], [1, 1], [0.6, 1]])
+    triangles = np.array([[0, 1, 2], [0, 2, 3], [4, 5, 6], [4, 6, 7]], np.int32)
+    frame = np.full((SIZE, 100, 3), 200, np.uint8)
+    frame[:, 30] = 20
+    pictures = []
+    for care in (False, True):
+        warp = build_warp(source, target, triangles, uv, frame.shape)
+        if care:
+            join_contours(warp)
+        pictures.append(sample(frame, warp)[..., 0].astype(int))
+    return pictures[0], pictures[1]
+
+
+def test_an_edge_is_not_seen_twice_where_two_surfaces_hardly_move_apart() -> None:
+    before, after = bridge(2.0)
+
+    def lines(row: np.ndarray) -> int:
+        return int((np.diff((row < 120).astype(int)) == 1).sum())
+
+    assert lines(before[20]) == 2 and lines(after[20]) == 1
+    np.testing.assert_array_equal(after[:, 50:], before[:, 50:])
+    np.testing.assert_array_equal(after[:, :15], before[:, :15])
+    for way in (0.0, 6.0):  # nothing moves, or much: that is smoothed as it is
+        still, same = bridge(way)
+        np.testing.assert_array_equal(still, same)

@@ -20,6 +20,7 @@ from talkedit.geometry.openings import (
     BROADER,
     BROADEST,
     HALF_SHUT,
+    HIGHEST,
     JAW,
     LID_RANGE,
     LIP_RANGE,
@@ -286,6 +287,8 @@ def test_lip_rule_moves_lips_up_and_down_only_and_leaves_corners_and_eyes(emotio
     face[lips, 0] *= 1.03  # narrower ones hold smiles back, a test of its own
     out = openings().lips(face, delta, speech(), 0.0, 0.0)
     delta[:, 0] = out[:, 0]  # but for what draws the corners together or apart, which the next tests are about
+    up = max(float(delta[LIP_CORNERS_OUTER, 1].mean()), 0.0)  # and what pulls them up
+    delta[:, 1] -= (up - HIGHEST * eye() * np.tanh(up / (HIGHEST * eye()))) * np.abs(openings()._widen)
     if delta[lips, 1].mean() < 0:  # and a mouth that goes down as a whole, the test after it
         delta[:, 1] += (out - delta)[LIP_CORNERS_INNER, 1].mean() * mouth_nearness()
     still = crease_nearness() < 1e-6  # the skin beyond the corners goes along with them, a test of its own
@@ -350,12 +353,25 @@ def test_no_emotion_draws_a_mouth_broader_than_smiles_are(apart: float, smiling:
     assert np.abs(moved - delta)[np.r_[LEFT_EYE, RIGHT_EYE, 10]].max() < 2e-3
 
 
+@given(up=st.floats(0, 0.5))
+def test_no_emotion_pulls_the_corners_far_up(up: float) -> None:
+    delta = np.zeros((468, 3), np.float32)
+    delta[:, 1] = up * mouth_nearness()
+    moved = openings().lips(talking(0), delta, speech(), 0.0, 0.0)
+    corners = moved[LIP_CORNERS_OUTER, 1]
+    np.testing.assert_allclose(corners, HIGHEST * eye() * np.tanh(up / (HIGHEST * eye())), atol=2e-3)
+    middle = moved[[0, 17], 1]  # the lips between them stay
+    np.testing.assert_allclose(middle, delta[[0, 17], 1], atol=2e-3)
+
+
 @given(down=st.floats(0, 0.5))
 def test_no_emotion_draws_a_mouth_far_down(down: float) -> None:
     delta = np.zeros((468, 3), np.float32)
     delta[:, 1] = -down
     moved = -openings().lips(talking(0), delta, speech(), 0.0, 0.0)[np.r_[OUTER_LIPS, INNER_LIPS], 1]
     assert moved.max() <= LOWEST * eye() + 1e-6
+    np.testing.assert_allclose(moved, PURSED * LOWEST * eye() * np.tanh(down / (LOWEST * eye())), atol=1e-5)
+    moved = -openings().lips(talking(0.3 * eye()), delta, speech(), 0.0, 0.0)[OUTER_LIPS, 1]  # an open one
     np.testing.assert_allclose(moved, LOWEST * eye() * np.tanh(down / (LOWEST * eye())), atol=1e-5)
 
 

@@ -1,7 +1,9 @@
-"""Contours inside the edited mesh, a cheek before the hair behind it or a lid before the eye, without stairs.
+"""Contours inside the edited mesh, a cheek before the hair behind it or a nose before the eye, without stairs.
 
 Rasterised once a pixel, such an edge is either one side or the other. Where neighbouring pixels come from places that
-lie apart, a pixel is the mean of a grid of samples, each of the surface in front there.
+lie apart, a pixel is the mean of a grid of samples, each of the surface in front there. Where they lie hardly apart,
+the edge in the picture, which the mesh meets to a pixel or two, would be seen twice or in dots: there both sides move
+alike.
 """
 
 from __future__ import annotations
@@ -10,13 +12,54 @@ import cv2
 import numba
 import numpy as np
 
-from talkedit.composite.warp import Warp
+from talkedit.composite.warp import Warp, around
 
 # Pixels whose neighbours come from further apart than this, in source pixels, lie at a contour.
 APART = 3.0
 # Samples a pixel along each direction.
 GRID = 4
 BLOCK = 8  # pixels; see `_in_front`
+# Neighbours that lie so many pixels of an even template apart are of two surfaces; they move alike from so many pixels
+# between their ways on, within about so many of the contour.
+SURFACES, ASTRAY, ALIKE = 5.5, 0.3, 2.0
+
+
+def join_contours(warp: Warp) -> None:
+    """Lets both sides of a contour move alike next to it where they hardly move apart, in place."""
+    edge = _astray(warp.source, warp.uv, warp.hit)
+    rect = around(edge)
+    if rect is None:
+        return
+    pad = round(3 * ALIKE) + 1
+    rows, columns = (slice(max(s.start - pad, 0), s.stop + pad) for s in rect)
+    share = np.minimum(3 * cv2.GaussianBlur(edge[rows, columns].astype(np.float32), (0, 0), ALIKE), 1)
+    source = warp.source[rows, columns]
+    h, w = share.shape
+    place = np.dstack(np.meshgrid(np.arange(w, dtype=np.float32), np.arange(h, dtype=np.float32)))
+    place += np.float32([warp.x0 + columns.start, warp.y0 + rows.start])
+    moved = source - place
+    source += share[..., None] * (cv2.GaussianBlur(moved, (0, 0), ALIKE) - moved)
+
+
+@numba.njit(nogil=True, cache=True, error_model="numpy")
+def _astray(source: np.ndarray, uv: np.ndarray, hit: np.ndarray) -> np.ndarray:
+    """(h, w) bool: pixels next to one of another surface that moves by ``ASTRAY`` to ``APART`` pixels beside it."""
+    height, width = hit.shape
+    edge, jump = np.zeros((height, width), np.bool_), np.float32(SURFACES / width)
+    for y in range(height):
+        for x in range(width):
+            if hit[y, x] < 0:
+                continue
+            for dy, dx in ((0, 1), (1, 0)):
+                i, j = y - dy, x - dx
+                if i < 0 or j < 0 or hit[i, j] < 0:
+                    continue
+                if max(abs(uv[y, x, 0] - uv[i, j, 0]), abs(uv[y, x, 1] - uv[i, j, 1])) < jump:
+                    continue
+                beside = max(abs(source[y, x, 0] - source[i, j, 0] - dx), abs(source[y, x, 1] - source[i, j, 1] - dy))
+                if ASTRAY < beside < APART:
+                    edge[y, x] = edge[i, j] = True
+    return edge
 
 
 def smooth_contours(

@@ -30,13 +30,13 @@ LID_RANGE, HALF_SHUT = (0.6, 1.32), 0.6
 WIDE_OPEN, ADDED = 0.44, 0.03
 EYE_CORNERS = np.array([[33, 133], [263, 362]])
 LIP_REACH = {"upper": 0.10, "lower": 0.17}
-# An emotion that draws the corners together and the mouth down (surprise) does so for an open mouth: this share of it is
-# left to closed lips, all of it at a gap of ROUND over the eye distance. A mouth that says "m" is not pursed.
+# An emotion that draws the corners together and the mouth down (surprise) does so for an open mouth: this share of it
+# is left to closed lips, all of it at a gap of ROUND over the eye distance. A mouth that says "m" is not pursed.
 PURSED, ROUND, PURSE_REACH = 0.35, 0.14, 0.14
 # How far, over the eye distance, an emotion may draw an open mouth's corners in, and any mouth as a whole down; both
 # are approached, never passed. The jaw's own way down comes with the opening.
 NARROWEST, LOWEST = 0.06, 0.05
-# How far up, over the eye distance, an emotion may pull the corners, approached and never passed: further, smiles are a V.
+# How far up, over the eye distance, an emotion may pull the corners, approached and never passed: or smiles are a V.
 HIGHEST = 0.1
 # Widths, over the eye distance, of lips that words round fully, which no emotion draws in further, and not at all.
 ROUNDED = (0.34, 0.46)
