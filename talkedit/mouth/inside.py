@@ -49,6 +49,7 @@ REDDER, BRIGHTER = (0.65, 0.9), (0.4, 0.65)  # redness and brightness that look 
 ROUNDED, RIMMED, TOOTHED = (0.36, 0.44), 0.25, (0.14, 0.2)
 # Near the lips, what is so much redder than the teeth that are remembered there is the lips' light on them.
 TINGED = (0.05, 0.12)
+DIMMED = (0.7, 0.9)  # and what is so much darker is their shadow
 BENT = (0.02, 0.04)  # how far from a straight line rows end, over the eye distance
 BELIEVED = (0.4, 0.8)  # trust in a lower row that surely shows
 FEATHER = 0.008  # softness of what is cut out, over the eye distance
@@ -187,8 +188,10 @@ def look_inside(
             lit = rows[k].level(corner, grey.shape) * np.float32(gains[k])
             bright, more, told[k] = _relight(broad, mine * like_teeth, grey, lit, teeth[k], eye)
             gains[k] *= more
-            tinged = smoothstep(red - redness(rows[k].colours(corner, grey.shape)), *TINGED) * bright
-            mine *= 1 - cv2.dilate((near * teeth[k] * tinged).astype(np.float32), np.ones((3, 3), np.uint8))
+            tinged = smoothstep(red - redness(rows[k].colours(corner, grey.shape)), *TINGED)
+            dimmed = 1 - smoothstep(grey / np.maximum(lit * np.float32(more), 1), *DIMMED)
+            theirs = near * teeth[k] * np.maximum(tinged, dimmed) * bright
+            mine *= 1 - cv2.dilate(theirs.astype(np.float32), np.ones((3, 3), np.uint8))
             shaded.append(rows[k].where(corner, grey.shape, wide=True) * (1 - bright))
             if k == 0:  # only the shadow that the upper lip throws on teeth is seen there, not the teeth
                 mine *= 1 - teeth[k] * (1 - bright)
