@@ -43,7 +43,7 @@ RIDES = 0.35
 FOLLOWS, DROPS = 0.9, (0.0, 0.02)
 # Rows that touch stay together where an edit would part them by less, over the eye distance, and part as it says where
 # by more: smiles are made with clenched teeth, and what looks like the line between them may not be it.
-TOUCH = (0.045, 0.065)
+TOUCH = (0.026, 0.036)
 WIDENING = 0.5  # how much of a mouth's widening its inside takes part in where it shows no teeth
 # So much wider, over the eye distance, a smile shows its row of teeth up to the corners, where the source has shadow.
 SMILES = (0.02, 0.1)

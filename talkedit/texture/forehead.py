@@ -20,7 +20,7 @@ GRID = 64
 FINE, COARSE, NEAR = 0.7, 4.0, 4.0
 # Its values over which skin turns from smooth to rough, told by the evenest places, as a fringe makes no skin rough:
 # their share in percent.
-ROUGH, EVEN = (0.007, 0.018), 30
+ROUGH, EVEN = (0.009, 0.018), 30
 # Hair is so many times rougher than the skin, so much yellower (log of blue over green) or so much darker (log
 # luminance); the skin is what so many percent lie below.
 STRANDS, FLOOR = (2.2, 3.2), 0.012

@@ -64,7 +64,7 @@ FOREHEAD = ("AU1", "AU2")
 # How far lines across the face waver, and the others, over the eye distance, and how much their depth does.
 WAVERS, BENDS, UNEVEN = 0.006, 0.002, 0.2
 # Smooth skin folds softly: lines that much wider and so much as deep, without the sharp one at the bottom.
-WIDER, SHALLOW = 1.9, 0.25
+WIDER, SHALLOW = 1.9, 0.3
 # Units that push flesh into folds, soft in any skin.
 FOLDS = ("AU10", "AU12")
 # How deep, as a change of log luminance, each is folded by the action unit itself and by emotions at full intensity.
