@@ -155,7 +155,7 @@ def look_inside(
             corner=corner,
             own=own,
             beyond=own,
-                shaded=shaded,
+            shaded=shaded,
             rows=rows,
             shut=0.0,
             gains=gains,
