@@ -40,7 +40,7 @@ LIP_MIDDLE = 0.5  # share of a lip, about, that counts as its middle
 RIDES = 0.35
 # A lower lip that goes further down than its jaw, by so much over the eye distance, takes its row along so much of the
 # way: mouths drop open with their lower teeth hidden.
-FOLLOWS, DROPS = 0.9, (0.0, 0.02)
+FOLLOWS, DROPS = 0.7, (0.0, 0.02)
 # Rows that touch stay together where an edit would part them by less, over the eye distance, and part as it says where
 # by more: smiles are made with clenched teeth, and what looks like the line between them may not be it.
 TOUCH = (0.026, 0.036)
