@@ -246,6 +246,18 @@ def test_a_smile_draws_narrow_lips_out_less_and_others_as_before() -> None:
     np.testing.assert_allclose(np.divide(drawn_out[2:], drawn_out[1]), [1 - STILL / 2, 1 - STILL], atol=0.06)
 
 
+def test_rounded_lips_are_held_as_well_where_one_corner_alone_is_pulled() -> None:
+    face, lips = talking(0.1), np.r_[OUTER_LIPS, INNER_LIPS]
+    one_sided = np.zeros_like(face)
+    one_sided[:, 1] = SMILE * eye() * smoothstep(face[:, 0], 0, 0.1) * np.isin(np.arange(468), lips)
+    left = LIP_CORNERS_OUTER[int(face[LIP_CORNERS_OUTER, 0].argmax())]
+    assert one_sided[left, 1] > 0.9 * SMILE * eye()
+    mouth = face.copy()
+    mouth[lips, 0] *= NARROW[0] * eye() / float(np.ptp(face[LIP_CORNERS_OUTER, 0]))
+    free, held = (openings().lips(m, one_sided, speech(), 0.0, 0.0)[left, 1] for m in (face, mouth))
+    assert held < (1 - STILL + 0.1) * free
+
+
 def test_lips_that_words_round_are_not_drawn_in_further() -> None:
     corners, face = LIP_CORNERS_OUTER, talking(0.1)
     lips = np.r_[OUTER_LIPS, INNER_LIPS]
@@ -322,7 +334,7 @@ def test_skin_beyond_a_corner_of_the_mouth_moves_with_it() -> None:
     near = crease_nearness()
     assert near[[57, 287]].min() > 0.7 and near[[43, 273]].min() > 0.5  # the crease is not drawn out
     assert near[np.r_[OUTER_LIPS, INNER_LIPS, LEFT_EYE, RIGHT_EYE, 1, 152]].max() < 1e-3  # lips have their own way
-    even = np.full((468, 3), 0.01, np.float32)
+    even = np.float32([[0, 0, 0.01]]).repeat(468, 0)
     np.testing.assert_allclose(openings().lips(talking(0), even, speech(), 0.0, 0.0)[:, 2], 0.01, atol=1e-6)
 
 
@@ -357,7 +369,9 @@ def test_no_emotion_draws_a_mouth_broader_than_smiles_are(apart: float, smiling:
 def test_no_emotion_pulls_the_corners_far_up(up: float) -> None:
     delta = np.zeros((468, 3), np.float32)
     delta[:, 1] = up * mouth_nearness()
-    moved = openings().lips(talking(0), delta, speech(), 0.0, 0.0)
+    face = talking(0)
+    face[:, 0] *= 1.1  # broad enough a mouth for no word to hold it
+    moved = openings().lips(face, delta, speech(), 0.0, 0.0)
     corners = moved[LIP_CORNERS_OUTER, 1]
     np.testing.assert_allclose(corners, HIGHEST * eye() * np.tanh(up / (HIGHEST * eye())), atol=2e-3)
     middle = moved[[0, 17], 1]  # the lips between them stay

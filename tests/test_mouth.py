@@ -31,7 +31,7 @@ from talkedit.mouth.assembly import (
 from talkedit.mouth.completion import Completion, complete, load_completion, save_completion
 from talkedit.mouth.dentition import ARCH, CROWNS, EDGE, TURN, upper_row
 from talkedit.mouth.grid import Grid
-from talkedit.mouth.inside import CAVITY_RED, CAVITY_SHARE, Inside, _continued, _touch, look_inside
+from talkedit.mouth.inside import CAVITY_RED, CAVITY_SHARE, Inside, _behind_dark, _continued, _touch, look_inside
 from talkedit.mouth.interior import TOUCH, WIDER, _close, _left_behind, _ways, _widened, fill_mixed, fill_mouth
 from talkedit.mouth.invention import OPENED, invent
 from talkedit.mouth.lips import beside_lips, between_lips
@@ -524,6 +524,19 @@ def test_light_falls_off_towards_the_corners_as_lips_close() -> None:
     assert across.shape == apart.shape and across[12, 35] == pytest.approx(1.0, abs=0.02) and np.ptp(across[12]) == 0
 
 
+def test_what_lies_below_teeth_and_a_dark_line_is_not_the_upper_row_going_on() -> None:
+    grey = np.full((30, 20), 200, np.float32)
+    seen, teeth = np.ones_like(grey), np.ones_like(grey)
+    assert _behind_dark(grey, seen, teeth).max() == 0
+    grey[:3], teeth[:3] = 20, 0  # the upper lip's shadow says nothing
+    assert _behind_dark(grey, seen, teeth).max() == 0
+    grey[14:16, :12], teeth[14:16, :12] = 30, 0
+    below = _behind_dark(grey, seen, teeth)
+    assert below[14:, :12].min() == 1 and below[:14].max() == 0 and below[:, 12:].max() == 0
+    grey[14:16, :12] = 130  # a shallow line between two teeth of one row
+    assert _behind_dark(grey, seen, teeth).max() == 0
+
+
 def test_upper_teeth_that_reach_the_lower_lip_do_not_go_on_below_it() -> None:
     """Nor do they come along with that lip as a light line, once it drops."""
     rgb, seen = np.full((40, 60, 3), 200, np.float32), np.zeros((40, 60), np.float32)
@@ -575,15 +588,29 @@ def test_a_frame_that_shows_nothing_leaves_a_row_where_it_was_and_a_new_shot_for
 
 def test_a_row_that_frames_do_not_show_in_its_place_is_trusted_less_and_less():
     registration, overlap = Registration(), np.ones((20, 40), np.float32)
-    trust = [registration.trust[1]]
+    nothing, trust = np.zeros_like(overlap), [registration.trust[1]]
     for _ in range(6):
-        registration.compare(overlap, np.zeros_like(overlap), 130.0, 1)
+        registration.compare(overlap, nothing, overlap, 130.0, 1)
         trust.append(registration.trust[1])
     assert all(a > b for a, b in pairwise(trust)) and trust[-1] < 0.05 and registration.trust[0] == 1
-    registration.compare(np.zeros_like(overlap), overlap, 130.0, 1)  # nothing of the row in sight: nothing is learned
+    registration.compare(nothing, overlap, overlap, 130.0, 1)  # nothing of the row in sight: nothing is learned
     assert registration.trust[1] == trust[-1]
-    registration.compare(overlap, overlap, 130.0, 1)
+    registration.compare(overlap, overlap, overlap, 130.0, 1)
     assert registration.trust[1] > 0.5
+
+
+def test_teeth_that_hardly_look_like_teeth_are_compared_with_what_the_row_itself_looks_like():
+    overlap, faint = np.ones((20, 40), np.float32), np.full((20, 40), 0.3, np.float32)
+    trust = []
+    for usual in (overlap, 1.5 * faint, 0 * faint):
+        registration = Registration()
+        for _ in range(6):
+            registration.compare(overlap, faint, usual, 130.0, 1)
+        trust.append(registration.trust[1])
+    assert trust[0] < 0.3 < 0.9 < trust[1]
+    assert trust[2] > 0.9
+    registration.compare(overlap, 0.1 * faint, 0 * faint, 130.0, 1)  # a row that looks like nothing does not trust all
+    assert registration.trust[1] < 0.6
 
 
 def ellipse(across: float, down: float) -> np.ndarray:

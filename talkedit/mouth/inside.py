@@ -188,7 +188,8 @@ def look_inside(
             lit = rows[k].level(corner, grey.shape) * np.float32(gains[k])
             bright, more, told[k] = _relight(broad, mine * like_teeth, grey, lit, teeth[k], eye)
             gains[k] *= more
-            tinged = smoothstep(red - redness(rows[k].colours(corner, grey.shape)), *TINGED)
+            remembered = rows[k].colours(corner, grey.shape)
+            tinged = smoothstep(red - redness(remembered), *TINGED)
             dimmed = 1 - smoothstep(grey / np.maximum(lit * np.float32(more), 1), *DIMMED)
             theirs = near * teeth[k] * np.maximum(tinged, dimmed) * bright
             mine *= 1 - cv2.dilate(theirs.astype(np.float32), np.ones((3, 3), np.uint8))
@@ -196,7 +197,8 @@ def look_inside(
             if k == 0:  # only the shadow that the upper lip throws on teeth is seen there, not the teeth
                 mine *= 1 - teeth[k] * (1 - bright)
             else:
-                registration.compare(mine * teeth[k], like_teeth, eye, k)
+                usual = toothness(remembered, rows[k].light)
+                registration.compare(mine * teeth[k], like_teeth, usual, eye, k)
         mine *= np.float32(shows)
         own.append(_premultiplied(rgb, mine))
     tall = gap / max(float(np.linalg.norm(loop[10] - loop[0])), 1.0)
@@ -319,7 +321,8 @@ def _part(
     if upper is not None and lower is not None:
         touch = _touch(grey, seen * middle, like_teeth, (between - edge) * np.float32(gap / eye), teeth[1], eye)
         # Teeth that end a little lower than they were seen are still the upper ones where no lower ones show.
-        bent = bent * np.maximum(teeth[0], 1 - smoothstep(registration.trust[1], *BELIEVED))
+        shows = np.maximum(smoothstep(registration.trust[1], *BELIEVED), _behind_dark(grey, seen, like_teeth))
+        bent = bent * np.maximum(teeth[0], 1 - shows)
     else:
         bent = bent * teeth[0]
     return (upper, lower), teeth, (below * (1 - bent)).astype(np.float32), side, registration.together(touch)
@@ -346,6 +349,19 @@ def _touch(
     for row in (middle * (down < -CLEAR), teeth * lower):  # upper teeth may lie in shadow
         out = out * smoothstep(float(row.sum()) / (2 * MIDDLE * eye**2), *BARED)
     return float(out)
+
+
+def _behind_dark(grey: np.ndarray, seen: np.ndarray, like_teeth: np.ndarray) -> np.ndarray:
+    """(h, w) float32 0..1: below teeth, and below some dark under these; upper teeth do not go on there.
+
+    Args:
+        grey: (h, w) float32 brightness.
+        seen, like_teeth: (h, w) 0..1, the mouth's inside and what looks like teeth.
+    """
+    teeth = seen * like_teeth
+    above = np.maximum.accumulate(teeth * grey, axis=0)
+    dark = seen * (1 - smoothstep(grey / np.maximum(above, 1), *BETWEEN)) * (above > 0)
+    return np.maximum.accumulate(dark, axis=0).astype(np.float32)
 
 
 def _continued(

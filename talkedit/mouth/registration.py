@@ -29,7 +29,9 @@ _FEWEST = 12  # pixels that a frame must show, and a row must have, to be compar
 _SURE = (0.25, 0.55)  # correlation of rows that were hardly, and surely, found
 
 _NEWS = 0.5  # share of what a frame tells of rows that touch
-_AGREE = (0.2, 0.6)  # share of a row's places that look like teeth, over which it is believed
+# Share of a row's places that look like teeth, beside how much its own picture does, over which it is believed; and
+# the least that this counts as.
+_AGREE, _LEAST = (0.2, 0.6), 0.4
 # How fast doubt is learned (teeth in sight end it at once), and from what area, in squared eye distances, on.
 _LEARNS, _TELLS = 0.6, 0.001
 
@@ -134,17 +136,21 @@ class Registration:
         self.touch = touch if self.touch is None else self.touch + _NEWS * (touch - self.touch)
         return self.touch
 
-    def compare(self, overlap: np.ndarray, like_teeth: np.ndarray, eye: float, which: int) -> None:
+    def compare(
+        self, overlap: np.ndarray, like_teeth: np.ndarray, usual: np.ndarray, eye: float, which: int
+    ) -> None:
         """Trusts a row less if the frame shows no teeth where it should lie: it is further under the lip then.
 
         Args:
             overlap: (h, w) 0..1, how far the frame shows a place of the row.
             like_teeth: (h, w) 0..1, what it shows there looks like teeth.
+            usual: (h, w) 0..1, how much the row itself does there: teeth in a lip's light do less.
             eye: outer-eye distance, pixels.
             which: 1 for the lower row.
         """
         area = float(overlap.sum())
-        agree = smoothstep(float((overlap * like_teeth).sum()) / max(area, 1e-6), *_AGREE)
+        expected = min(max(float((overlap * usual).sum()), _LEAST * area, 1e-6), max(area, 1e-6))
+        agree = smoothstep(float((overlap * like_teeth).sum()) / expected, *_AGREE)
         trust = self.trust.copy()
         share = (_LEARNS if agree < trust[which] else 1.0) * area / (area + _TELLS * eye**2)
         trust[which] += share * (agree - trust[which])
