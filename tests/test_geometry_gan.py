@@ -18,7 +18,7 @@ from talkedit.emotions import EMOTIONS, Timeline
 from talkedit.errors import InputError
 from talkedit.facemodel.load import load_face_model
 from talkedit.geometry import losses
-from talkedit.geometry.brows import HIGHEST, UNFOLDED, BrowHold
+from talkedit.geometry.brows import HIGHEST, LEAST, TALLEST, UNFOLDED, BrowHold
 from talkedit.geometry.gan import (
     EXP,
     ID,
@@ -489,6 +489,13 @@ def test_brows_are_raised_so_far_and_no_further(model):
     right, left = (hold.limited(raised, low, lids)[[52, 282], 1]) / eye
     strip = (low[[224, 223, 222], 1] - low[[144, 145, 153], 1]).mean() - lids[0]
     assert right < 1.02 * UNFOLDED * strip / eye < left < HIGHEST
+    # Brows that the speaker has raised already are raised less, yet always a little.
+    strip, more = (mean[[224, 223, 222], 1] - mean[[144, 145, 153], 1]).mean() / eye - lids[0] / eye, []
+    for height in (TALLEST - 0.05, TALLEST - 0.03, TALLEST, TALLEST + 0.05):
+        high = mean.copy()
+        high[[224, 223, 222, 442, 443, 444], 1] += (height - strip) * eye
+        more.append(hold.limited(raised, high, lids)[52, 1] / eye)
+    np.testing.assert_allclose(more, [0.05, 0.03, LEAST, LEAST], atol=3e-3)
 
 
 def test_shipped_neutral_takes_a_smile_out(speaker):

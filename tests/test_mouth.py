@@ -36,7 +36,7 @@ from talkedit.mouth.interior import TOUCH, WIDER, _close, _left_behind, _ways, _
 from talkedit.mouth.invention import OPENED, invent
 from talkedit.mouth.lips import beside_lips, between_lips
 from talkedit.mouth.memory import KEPT, SPACING, MouthMemory
-from talkedit.mouth.registration import Registration, find
+from talkedit.mouth.registration import _ENOUGH, _FAR, _FARTHEST, _LOST, Registration, find
 from talkedit.mouth.rows import Row, depth, redness, row_end, split, teeth_end, toothness
 from talkedit.reconstruct.pose import find_pose
 from talkedit.track.topology import INNER_LIPS, OUTER_LIPS
@@ -570,6 +570,37 @@ def test_a_row_is_not_led_away_further_from_its_jaw_than_the_pose_errs():
         frame = np.maximum(frame.astype(np.float32).mean(2), 10)
         at, _ = find(row, frame, np.ones((80, 100), np.float32), eye, False, at)
         assert abs(at[1]) <= 0.041 * eye
+
+
+def test_a_slit_and_a_place_far_from_the_poses_say_little_of_where_a_row_is():
+    row, eye = teeth_row(), 130.0
+    shown = np.zeros((60, 100), np.float32)
+    shown[20:40, 25:78] = 1
+
+    def found(down: float, seen: np.ndarray) -> float:
+        move = np.float32([[1, 0, 0], [0, 1, down * eye]])
+        frame = cv2.warpAffine(row.picture, move, (100, 60), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        return find(row, frame.astype(np.float32).mean(2), seen, eye, False, np.zeros(2))[1]
+
+    slit = np.zeros_like(shown)
+    slit[27:29, 45:60] = 1
+    assert slit.sum() < _ENOUGH[0] * eye**2 < _ENOUGH[1] * eye**2 < shown.sum()
+    assert found(0.01, shown) > 0.9 and found(0.01, slit) == 0
+    assert found(_FAR - 0.005, shown) > 0.9 and found(_FARTHEST, shown) < 0.1
+
+
+def test_a_row_that_is_lost_is_looked_for_where_the_pose_puts_it():
+    row, eye = teeth_row(), 130.0
+    registration = Registration()
+    registration.offsets[0] = (0.0, -0.038)  # the mouth closed over a wrong one
+    move = np.float32([[1, 0, 0], [0, 1, 0.02 * eye]])
+    frame = cv2.warpAffine(row.picture, move, (100, 60), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    shown = np.zeros((60, 100), np.float32)
+    shown[22:42, 25:78] = 1
+    grey = frame.astype(np.float32).mean(2)
+    assert find(row, grey, shown, eye, False, registration.offsets[0] * eye)[1] < _LOST
+    registration.place(row, grey, shown, eye, 0)
+    np.testing.assert_allclose(registration.offsets[0], [0, 0.02], atol=0.006)
 
 
 def test_a_frame_that_shows_nothing_leaves_a_row_where_it_was_and_a_new_shot_forgets_it():

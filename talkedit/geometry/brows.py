@@ -24,6 +24,9 @@ _BELOW, _CREASE = 0.95, 0.4
 # How far an emotion may raise brows, approached and never passed: what unfolds below them is a thin strip of the
 # picture, and beyond this it smears. Over the eye distance, and over the strip.
 HIGHEST, UNFOLDED = 0.1, 0.55
+# How high the strip may become, over the eye distance, and what may always be added: brows that a speaker has raised
+# already are raised less.
+TALLEST, LEAST = 0.17, 0.02
 # How far around the brows the forehead follows, over the eye distance.
 _FOREHEAD = 0.2
 
@@ -66,7 +69,7 @@ class BrowHold:
         return out
 
     def limited(self, delta: np.ndarray, source: np.ndarray, lids: tuple[float, float]) -> np.ndarray:
-        """(468, 3) the same, with each brow raised by ``HIGHEST`` and by ``UNFOLDED`` at most.
+        """(468, 3) the same, with each brow raised by ``HIGHEST`` and ``UNFOLDED``, and to ``TALLEST``, at most.
 
         Args:
             delta: (468, 3) landmark displacements.
@@ -77,7 +80,9 @@ class BrowHold:
         for edges, (below, under), near, lid in zip(self._edges, self._strips, self._near, lids, strict=True):
             strip = max(float((source[below, 1] - source[under, 1]).mean()) - lid, 0.05 * self._eye)
             raised = max(float(delta[edges, 1].mean()), 0.0)
-            lower[:, 1] -= near * np.float32(raised - within(raised, min(HIGHEST * self._eye, UNFOLDED * strip)))
+            room = max(TALLEST * self._eye - strip, LEAST * self._eye)
+            room = min(HIGHEST * self._eye, UNFOLDED * strip, room)
+            lower[:, 1] -= near * np.float32(raised - within(raised, room))
         return self(lower)
 
 

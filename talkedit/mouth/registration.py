@@ -20,13 +20,17 @@ from talkedit.mouth.rows import Row
 _REACH = (0.03, 0.05)  # how far rows are looked for beside the guess, sideways and up and down, in eye distances
 # How far they usually are from it, and from where the pose puts them, and the correlation that so much is worth.
 _ASTRAY, _HELD = (0.015, 0.025), (0.05, 0.03)
-_FARTHEST = 0.04  # the pose is never further off: a row that seems to be lies over the other one, in eye distances
+# The pose is hardly ever, and never, further off: a row that seems to be lies over the other one; in eye distances.
+_FAR, _FARTHEST = 0.03, 0.04
 _FINE = 0.02  # what is coarser is light and shadow, in eye distances
 _EDGE = 0.015  # the dark that is compared beyond the edge of a row, in eye distances
 _DARK = 0.3  # brightness there, over that of the teeth
 _TEETH = 0.4  # from which on a place is one of teeth
 _FEWEST = 12  # pixels that a frame must show, and a row must have, to be compared
 _SURE = (0.25, 0.55)  # correlation of rows that were hardly, and surely, found
+# Area of the inside, in squared eye distances, that tells hardly and surely: in a slit anything fits. Below which
+# sureness a row is looked for where the pose puts it, too.
+_ENOUGH, _LOST = (0.002, 0.008), 0.3
 
 _NEWS = 0.5  # share of what a frame tells of rows that touch
 # Share of a row's places that look like teeth, beside how much its own picture does, over which it is believed; and
@@ -83,7 +87,8 @@ def find(
     i, j = np.unravel_index(held.argmax(), held.shape)
     at = np.array([x[j] - _between(held[i], j), y[i, 0] - _between(held[:, j], i)])
     low, high = _SURE
-    return at, float(np.clip((found[i, j] - low) / (high - low), 0, 1))
+    sure = float(np.clip((found[i, j] - low) / (high - low), 0, 1) * smoothstep(seen.sum() / eye**2, *_ENOUGH))
+    return at, sure * (1 - float(smoothstep(np.abs(at).max() / eye, _FAR, _FARTHEST)))
 
 
 def _correlate(picture: np.ndarray, part: np.ndarray) -> np.ndarray:
@@ -124,6 +129,8 @@ class Registration:
         """The row where this frame shows it, for the arguments of :func:`find`; ``which`` is 1 for the lower row."""
         guess = self.offsets[which] * eye
         at, sure = find(row, grey, seen, eye, which == 1, guess)
+        if sure < _LOST and guess.any() and seen.sum() > _ENOUGH[1] * eye**2:
+            at, sure = max((at, sure), find(row, grey, seen, eye, which == 1, np.zeros(2)), key=lambda one: one[1])
         self.offsets[which] = (guess + sure * (at - guess)) / eye
         return self.hold(row, eye, which)
 
