@@ -36,7 +36,7 @@ from talkedit.mouth.interior import TOUCH, WIDER, _close, _left_behind, _ways, _
 from talkedit.mouth.invention import OPENED, invent
 from talkedit.mouth.lips import beside_lips, between_lips
 from talkedit.mouth.memory import KEPT, SPACING, MouthMemory
-from talkedit.mouth.registration import _ENOUGH, _FAR, _FARTHEST, _LOST, Registration, find
+from talkedit.mouth.registration import _BACK, _ENOUGH, _FAR, _FARTHEST, Registration, find
 from talkedit.mouth.rows import Row, depth, redness, row_end, split, teeth_end, toothness
 from talkedit.reconstruct.pose import find_pose
 from talkedit.track.topology import INNER_LIPS, OUTER_LIPS
@@ -586,24 +586,18 @@ def test_a_slit_and_a_place_far_from_the_poses_say_little_of_where_a_row_is():
     slit[27:29, 45:60] = 1
     assert slit.sum() < _ENOUGH[0] * eye**2 < _ENOUGH[1] * eye**2 < shown.sum()
     assert found(0.01, shown) > 0.9 and found(0.01, slit) == 0
-    assert found(_FAR - 0.005, shown) > 0.9 and found(_FARTHEST, shown) < 0.1
+    assert found(_FAR - 0.005, shown) > 0.9 and found(_FARTHEST, shown) < 0.3
 
 
-def test_a_row_that_is_lost_is_looked_for_where_the_pose_puts_it():
-    row, eye = teeth_row(), 130.0
-    registration = Registration()
-    registration.offsets[0] = (0.0, -0.038)  # the mouth closed over a wrong one
-    move = np.float32([[1, 0, 0], [0, 1, 0.02 * eye]])
-    frame = cv2.warpAffine(row.picture, move, (100, 60), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    shown = np.zeros((60, 100), np.float32)
-    shown[22:42, 25:78] = 1
-    grey = frame.astype(np.float32).mean(2)
-    assert find(row, grey, shown, eye, False, registration.offsets[0] * eye)[1] < _LOST
-    registration.place(row, grey, shown, eye, 0)
-    np.testing.assert_allclose(registration.offsets[0], [0, 0.02], atol=0.006)
+def test_a_row_that_is_lost_goes_back_to_where_the_pose_puts_it():
+    row, registration, blank = teeth_row(), Registration(), np.full((60, 100), 110, np.float32)
+    registration.offsets[0] = (0.01, 0.03)
+    for frame in range(1, 6):  # a slit
+        registration.place(row, blank, np.zeros_like(blank), 130.0, 0)
+        np.testing.assert_allclose(registration.offsets[0], np.array([0.01, 0.03]) * (1 - _BACK) ** frame)
 
 
-def test_a_frame_that_shows_nothing_leaves_a_row_where_it_was_and_a_new_shot_forgets_it():
+def test_a_row_is_held_while_lips_are_closed_and_a_new_shot_forgets_it():
     row, grey, nothing = teeth_row(), np.full((60, 100), 50, np.float32), np.zeros((60, 100), np.float32)
     at, sure = find(row, grey, nothing, 130.0, False, np.array([1.0, 2.0]))
     assert sure == 0 and at.tolist() == [1.0, 2.0]
@@ -611,7 +605,7 @@ def test_a_frame_that_shows_nothing_leaves_a_row_where_it_was_and_a_new_shot_for
     registration.follow(7)
     registration.offsets[0] = (0.01, 0.02)
     registration.follow(8)
-    placed = registration.place(row, grey, nothing, 100.0, 0)
+    placed = registration.hold(row, 100.0, 0)
     np.testing.assert_allclose(placed.place, row.moved(np.array([1.0, 2.0])).place)
     registration.follow(20)
     assert not registration.offsets.any()

@@ -37,7 +37,7 @@ PURSED, ROUND, PURSE_REACH = 0.35, 0.14, 0.14
 # are approached, never passed. The jaw's own way down comes with the opening.
 NARROWEST, LOWEST = 0.06, 0.05
 # How far up, over the eye distance, an emotion may pull the corners, approached and never passed: or smiles are a V.
-HIGHEST = 0.135
+HIGHEST = 0.14
 # Widths, over the eye distance, of lips that words round fully, which no emotion draws in further, and not at all.
 ROUNDED = (0.34, 0.46)
 # Widths of lips that a smile, which draws either corner out or up by so much, over the eye distance, leaves more and

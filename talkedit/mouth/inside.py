@@ -364,9 +364,7 @@ def _behind_dark(grey: np.ndarray, seen: np.ndarray, like_teeth: np.ndarray) -> 
     return np.maximum.accumulate(dark, axis=0).astype(np.float32)
 
 
-def _continued(
-    rgb: np.ndarray, seen: np.ndarray, lower: np.ndarray, side: np.ndarray, eye: float
-) -> list[np.ndarray]:
+def _continued(rgb: np.ndarray, seen: np.ndarray, lower: np.ndarray, side: np.ndarray, eye: float) -> list[np.ndarray]:
     """Colours of both rows go on around the inside, each on its own side, ever darker and fainter.
 
     Lips that move from teeth bare what was never seen; this is soft enough to pass for it. Upper teeth that reach down

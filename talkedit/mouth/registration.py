@@ -21,16 +21,16 @@ _REACH = (0.03, 0.05)  # how far rows are looked for beside the guess, sideways 
 # How far they usually are from it, and from where the pose puts them, and the correlation that so much is worth.
 _ASTRAY, _HELD = (0.015, 0.025), (0.05, 0.03)
 # The pose is hardly ever, and never, further off: a row that seems to be lies over the other one; in eye distances.
-_FAR, _FARTHEST = 0.03, 0.04
+_FAR, _FARTHEST = 0.035, 0.04
 _FINE = 0.02  # what is coarser is light and shadow, in eye distances
 _EDGE = 0.015  # the dark that is compared beyond the edge of a row, in eye distances
 _DARK = 0.3  # brightness there, over that of the teeth
 _TEETH = 0.4  # from which on a place is one of teeth
 _FEWEST = 12  # pixels that a frame must show, and a row must have, to be compared
 _SURE = (0.25, 0.55)  # correlation of rows that were hardly, and surely, found
-# Area of the inside, in squared eye distances, that tells hardly and surely: in a slit anything fits. Below which
-# sureness a row is looked for where the pose puts it, too.
-_ENOUGH, _LOST = (0.002, 0.008), 0.3
+# Area of the inside, in squared eye distances, that tells hardly and surely: in a slit anything fits. And how much of
+# its way back to where the pose puts it a row goes in a frame that does not tell.
+_ENOUGH, _BACK = (0.002, 0.005), 0.15
 
 _NEWS = 0.5  # share of what a frame tells of rows that touch
 # Share of a row's places that look like teeth, beside how much its own picture does, over which it is believed; and
@@ -126,12 +126,15 @@ class Registration:
         self.last = index
 
     def place(self, row: Row, grey: np.ndarray, seen: np.ndarray, eye: float, which: int) -> Row:
-        """The row where this frame shows it, for the arguments of :func:`find`; ``which`` is 1 for the lower row."""
+        """The row where this frame shows it, or nearer to the pose's place the less it does.
+
+        Args:
+            row, grey, seen, eye: see :func:`find`.
+            which: 1 for the lower row.
+        """
         guess = self.offsets[which] * eye
         at, sure = find(row, grey, seen, eye, which == 1, guess)
-        if sure < _LOST and guess.any() and seen.sum() > _ENOUGH[1] * eye**2:
-            at, sure = max((at, sure), find(row, grey, seen, eye, which == 1, np.zeros(2)), key=lambda one: one[1])
-        self.offsets[which] = (guess + sure * (at - guess)) / eye
+        self.offsets[which] = (sure * at + (1 - sure) * (1 - _BACK) * guess) / eye
         return self.hold(row, eye, which)
 
     def hold(self, row: Row, eye: float, which: int) -> Row:
@@ -143,9 +146,7 @@ class Registration:
         self.touch = touch if self.touch is None else self.touch + _NEWS * (touch - self.touch)
         return self.touch
 
-    def compare(
-        self, overlap: np.ndarray, like_teeth: np.ndarray, usual: np.ndarray, eye: float, which: int
-    ) -> None:
+    def compare(self, overlap: np.ndarray, like_teeth: np.ndarray, usual: np.ndarray, eye: float, which: int) -> None:
         """Trusts a row less if the frame shows no teeth where it should lie: it is further under the lip then.
 
         Args:
