@@ -369,9 +369,7 @@ def test_no_emotion_draws_a_mouth_broader_than_smiles_are(apart: float, smiling:
 def test_no_emotion_pulls_the_corners_far_up(up: float) -> None:
     delta = np.zeros((468, 3), np.float32)
     delta[:, 1] = up * mouth_nearness()
-    face = talking(0)
-    face[:, 0] *= 1.1  # broad enough a mouth for no word to hold it
-    moved = openings().lips(face, delta, speech(), 0.0, 0.0)
+    moved = openings().lips(talking(0), delta, speech(), 0.0, 0.0)
     corners = moved[LIP_CORNERS_OUTER, 1]
     np.testing.assert_allclose(corners, HIGHEST * eye() * np.tanh(up / (HIGHEST * eye())), atol=2e-3)
     middle = moved[[0, 17], 1]  # the lips between them stay

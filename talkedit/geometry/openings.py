@@ -40,8 +40,8 @@ NARROWEST, LOWEST = 0.06, 0.05
 HIGHEST = 0.14
 # Widths, over the eye distance, of lips that words round fully, which no emotion draws in further, and not at all.
 ROUNDED = (0.34, 0.46)
-# Widths of lips that a smile, which draws either corner out or up by so much, over the eye distance, leaves more and
-# more as words have them; and how much of it they hold back at most.
+# Widths of lips that a smile, which draws the corners out by so much, or one beside the other, over the eye distance,
+# leaves more and more as words have them; and how much of it they hold back at most.
 NARROW, SMILE, STILL = (0.40, 0.56), 0.04, 0.85
 # How wide, over the eye distance, an emotion may draw a mouth, approached and never passed; and what it may always add.
 BROADEST, BROADER = 0.72, 0.05
@@ -174,7 +174,8 @@ class Openings:
         side = np.sign(self._widen[corners])
         outwards = float((delta[corners, 0] * side).mean())
         width = abs(float(source[corners[0], 0] - source[corners[1], 0]))
-        pulled = float(np.maximum(delta[corners, 0] * side, delta[corners, 1]).max())
+        aslant = np.ptp(np.c_[delta[corners, 0] * side, delta[corners, 1]], axis=0).max()
+        pulled = max(outwards, float(aslant))
         held = STILL * float(smoothstep(pulled / self._eye, 0, SMILE) * (1 - smoothstep(width / self._eye, *NARROW)))
         delta = delta * (1 - np.float32(held) * self._near[:, None])
         outwards *= 1 - held
