@@ -145,6 +145,12 @@ def test_roughness_is_that_of_the_forehead():
     assert furrows()[0].forehead.solve([]).roughness == 0
 
 
+def test_lines_across_a_raised_forehead_make_no_skin_rough():
+    forehead, grey = furrows()[0].forehead, np.broadcast_to(np.float32([190, 140, 120]), (256, 256, 3))
+    calm, raised = (forehead.look(grey, np.float32(amount * grain()), np.ones((256, 256), bool)) for amount in (0, 0.1))
+    assert forehead.solve([calm, raised, raised]).roughness < 0.05 < 1 == forehead.solve([raised] * 3).roughness
+
+
 @pytest.mark.parametrize("hair", ["strands", "blond", "dark"])
 def test_lines_run_under_hair(hair):
     detail, texture = 0.005 * grain(), np.full((256, 256, 3), (190, 140, 120), np.float32)

@@ -18,9 +18,9 @@ from talkedit.track.topology import LEFT_BROW, RIGHT_BROW
 GRID = 64
 # Roughness: spread of the log luminance between two blurs within a third; sigmas in texels of 256.
 FINE, COARSE, NEAR = 0.7, 4.0, 4.0
-# Its values over which skin turns from smooth to rough, told by the evenest places, as a fringe makes no skin rough:
-# their share in percent.
-ROUGH, EVEN = (0.009, 0.018), 30
+# Its values over which skin turns from smooth to rough, told by the evenest places, as a fringe makes no skin rough, and
+# by the calmest frames, as lines across a raised forehead do not either: their shares in percent.
+ROUGH, EVEN, CALM = (0.009, 0.018), 30, 25
 # Hair is so many times rougher than the skin, so much yellower (log of blue over green) or so much darker (log
 # luminance); the skin is what so many percent lie below.
 STRANDS, FLOOR = (2.2, 3.2), 0.012
@@ -94,4 +94,6 @@ class Forehead:
         bare *= 1 - smoothstep(spread / max(even, FLOOR), *STRANDS)
         bare *= 1 - smoothstep(np.percentile(blue[here], SKIN) - blue, *YELLOWER)
         bare *= 1 - smoothstep(np.percentile(level[here], SKIN) - level, *DARKER)
-        return Skin(float(smoothstep(even, *ROUGH)), np.where(seen > SEEN, bare, 1).astype(np.float32))
+        each = [np.percentile(np.sqrt(look[1][here] / np.maximum(look[0][here], 1e-3)), EVEN) for look in looks]
+        calm = min(float(np.percentile(each, CALM)), even)
+        return Skin(float(smoothstep(calm, *ROUGH)), np.where(seen > SEEN, bare, 1).astype(np.float32))
