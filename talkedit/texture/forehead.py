@@ -18,8 +18,8 @@ from talkedit.track.topology import LEFT_BROW, RIGHT_BROW
 GRID = 64
 # Roughness: spread of the log luminance between two blurs within a third; sigmas in texels of 256.
 FINE, COARSE, NEAR = 0.7, 4.0, 4.0
-# Its values over which skin turns from smooth to rough, told by the evenest places, as a fringe makes no skin rough, and
-# by the calmest frames, as lines across a raised forehead do not either: their shares in percent.
+# Its values over which skin turns from smooth to rough, told by the evenest places and the calmest frames, as neither a
+# fringe makes skin rough nor the lines of raised brows: their shares in percent.
 ROUGH, EVEN, CALM = (0.009, 0.018), 30, 25
 # Hair is so many times rougher than the skin, so much yellower (log of blue over green) or so much darker (log
 # luminance); the skin is what so many percent lie below.
