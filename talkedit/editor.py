@@ -64,6 +64,9 @@ from talkedit.track.steady import steady
 from talkedit.track.store import TrackStore
 from talkedit.types import Frame, Track
 
+# How much of its editor's full strength an emotion moves the face by at intensity 1: what lips, lids and brows are held
+# to takes some of it away.
+FULL = 1.02
 # The edit fades out between these head turns (degrees): beyond, the mesh hides half of what it must move.
 YAW_FADE = (46.0, 58.0)
 # Remembered teeth fade out between these: the tracker's depth is flat, and they would lie beside the real ones.
@@ -624,7 +627,7 @@ class ClipEditor:
     def _displacement(self, known: dict, controls: np.ndarray) -> np.ndarray:
         """(468, 3) B_exp (β′ − β) and action units, model units, with lips and lids held to the source."""
         speaker, points = known["speaker"], known["points"]
-        code, units = controls[: len(EMOTIONS)], controls[len(TARGETS) :]
+        code, units = np.float32(FULL) * controls[: len(EMOTIONS)], controls[len(TARGETS) :]
         linear = self._gan is None or self.options.geometry == "linear"
         editor = self.editors.geometry if linear else self._gan.of(speaker.neutral)
         delta = self._moved(editor, speaker.fitter.identity, known["expression"], code, speaker.people)
