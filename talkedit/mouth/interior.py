@@ -23,9 +23,9 @@ from talkedit.mouth.rows import brightness, depth, gap_of
 SHOWS_TEETH = (0.015, 0.04)  # gaps, in eye distances, over which hidden teeth come out: in a narrower one all is shadow
 SHOWS_DRAWN = (0.03, 0.1)  # the same for drawn ones: nobody misses them in shadow
 # So much of their light teeth lose between lips that are hardly apart, over such gaps in eye distances, unless the
-# frame shows how bright they are. Real ones lose somewhat more, but light that changes with every word looks like teeth
-# that move.
-DIM, DIMMED = 0.4, (0.01, 0.09)
+# frame shows how bright they are. Real ones lose more, but light that changes with every word looks like teeth that
+# move.
+DIM, DIMMED = 0.28, (0.02, 0.07)
 # Remembered teeth lie in the dark of a mouth's corners, where lips are less than such a share as far apart as in the
 # middle, and keep so much of their light at last.
 CORNERS, LEFT_LIT = (0.1, 1.0), 0.1
