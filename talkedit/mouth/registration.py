@@ -157,7 +157,7 @@ class Registration:
             which: 1 for the lower row.
         """
         area = float(overlap.sum())
-        expected = min(max(float((overlap * usual).sum()), _LEAST * area, 1e-6), max(area, 1e-6))
+        expected = max(float((overlap * usual).sum()), _LEAST * area, 1e-6)
         agree = smoothstep(float((overlap * like_teeth).sum()) / expected, *_AGREE)
         trust = self.trust.copy()
         share = (_LEARNS if agree < trust[which] else 1.0) * area / (area + _TELLS * eye**2)
