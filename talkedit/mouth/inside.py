@@ -142,6 +142,7 @@ def look_inside(
     gains = [1.0 if row is None else float(np.clip(light.mean() / row.light.mean(), *GAIN)) for row in (*behind, guess)]
     drawn = None if guess is None else (guess, gains[2])
     if shows == 0 or min(area.shape[:2]) < 3:
+        gains[:2] = [gain * usual for gain, usual in zip(gains, registration.light, strict=False)]
         rows = tuple(row and registration.hold(row, eye, k) for k, row in enumerate(behind))
         none, share = np.zeros((1, 1, 4), np.float32), np.zeros((1, 1), np.float32)
         own, cavity = [none, none], _usual_cavity(lips)
@@ -186,7 +187,10 @@ def look_inside(
             shaded.append(np.zeros_like(mine))
         else:
             lit = rows[k].level(corner, grey.shape) * np.float32(gains[k])
-            bright, more, told[k] = _relight(broad, mine * like_teeth, grey, lit, teeth[k], eye)
+            bright, more, told[k] = _relight(
+                broad, mine * like_teeth, grey, lit, teeth[k], eye, registration.light[k]
+            )
+            registration.light[k] = more
             gains[k] *= more
             remembered = rows[k].colours(corner, grey.shape)
             tinged = smoothstep(red - redness(remembered), *TINGED)
@@ -396,7 +400,13 @@ def _continued(rgb: np.ndarray, seen: np.ndarray, lower: np.ndarray, side: np.nd
 
 
 def _relight(
-    broad: np.ndarray, own: np.ndarray, grey: np.ndarray, lit: np.ndarray, teeth: np.ndarray, eye: float
+    broad: np.ndarray,
+    own: np.ndarray,
+    grey: np.ndarray,
+    lit: np.ndarray,
+    teeth: np.ndarray,
+    eye: float,
+    usual: float,
 ) -> tuple[np.ndarray, float, float]:
     """How far own pixels are as bright as teeth, and the gain of the remembered ones.
 
@@ -407,6 +417,7 @@ def _relight(
         lit: (h, w) brightness of the remembered row in the light that the skin tells of.
         teeth: (h, w) 0..1 where that is teeth.
         eye: outer-eye distance, pixels.
+        usual: the gain beside the skin's of the frames before.
 
     Returns:
         (h, w) 0..1; the gain beside the skin's, within ``GAIN`` together with it; 0..1, how far own teeth tell it.
@@ -416,7 +427,7 @@ def _relight(
     both = own * bright * teeth
     sure = teeth > 0.5
     trust = OVERLAP * eye**2 * float(lit[sure].mean()) if sure.any() else 1.0
-    gain = (float((both * grey).sum()) + trust) / (float((both * lit).sum()) + trust)
+    gain = (float((both * grey).sum()) + usual * trust) / (float((both * lit).sum()) + trust)
     told = float(both.sum())
     return bright, float(np.clip(gain, *GAIN)), told / (told + OVERLAP * eye**2)
 

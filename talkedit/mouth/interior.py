@@ -42,6 +42,9 @@ RIDES = 0.35
 # A lower lip that goes further down than its jaw, by so much over the eye distance, takes its row along so much of the
 # way: mouths drop open with their lower teeth hidden.
 FOLLOWS, DROPS = 0.7, (0.0, 0.02)
+# A lower row that frames do not show where it should lie is deeper under its lip, by so much over the eye distance where
+# it shows nowhere; and it fades only where it hardly does, for teeth that the dark shines through look like a film.
+SINKS, FADES = 0.08, (0.1, 0.4)
 # Rows that touch stay together where an edit would part them by less, over the eye distance, and part as it says where
 # by more: smiles are made with clenched teeth, and what looks like the line between them may not be it.
 TOUCH = (0.026, 0.036)
@@ -139,14 +142,15 @@ def fill_mouth(
         row, lip = inside.rows[k], _LIPS[k]
         if row is not None:
             move = moves[k]
-            teeth = row.where(corner - move, shape)
+            from_row = corner - move - _sunk(float(inside.trust[k]), source, eye)
+            teeth = row.where(from_row, shape)
             if whole > 0:
-                teeth += whole * (row.where(corner - move, shape, wide=True) - teeth)
-            teeth *= (alpha > 0) * (opened * np.float32(inside.trust[k])) * (1 - drawn)
+                teeth += whole * (row.where(from_row, shape, wide=True) - teeth)
+            teeth *= (alpha > 0) * np.float32(opened * smoothstep(inside.trust[k], *FADES)) * (1 - drawn)
             colours = np.zeros((*shape, 3), np.uint8)
             there = around(teeth > 0)
             if there is not None:
-                first = corner - move + [there[1].start, there[0].start]
+                first = from_row + [there[1].start, there[0].start]
                 colours[there] = row.colours(first, teeth[there].shape)
             own = inside.own[k] * (1 - wide * inside.shaded[k])[..., None] if wide > 0 else inside.own[k]
             own, dx, dy = _shifted(own, inside.corner + move - corner)
@@ -198,6 +202,19 @@ def _ways(jaws: np.ndarray, moved: np.ndarray, source: np.ndarray, shut: float, 
     apart = ways[1] - ways[0]
     ways[1] -= shut * apart * (1 - smoothstep(np.linalg.norm(apart) / eye, *TOUCH))
     return ways
+
+
+def _sunk(trust: float, source: np.ndarray, eye: float) -> np.ndarray:
+    """(2,) pixels that a row lies below its place, given 0..1 how far frames show it there.
+
+    Args:
+        trust: 0..1.
+        source: (20, 2) inner lips, pixels.
+        eye: outer-eye distance, pixels.
+    """
+    along = source[10] - source[0]
+    down = np.array([-along[1], along[0]]) / max(float(np.linalg.norm(along)), 1e-6)
+    return (1 - trust) * SINKS * eye * down
 
 
 def _parted(x: np.ndarray, y: np.ndarray, loop: np.ndarray) -> np.ndarray:

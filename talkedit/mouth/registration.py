@@ -105,24 +105,26 @@ def _between(values: np.ndarray, at: int) -> float:
 
 @dataclass
 class Registration:
-    """Where both rows lie beside where the pose puts them, over the frames of a shot.
+    """Where both rows lie beside where the pose puts them, and in what light, over the frames of a shot.
 
     Attributes:
         offsets: (2, 2) of the upper and the lower row, in eye distances.
         trust: (2,) 0..1, how far frames show teeth where these offsets put the rows.
         touch: 0..1, the rows touch; None where no frame of the shot told yet.
+        light: (2,) brightness of the rows over what the skin tells of their light, in the frames so far.
         last: index of the frame that they were found in; they count for the next one only.
     """
 
     offsets: np.ndarray = field(default_factory=lambda: np.zeros((2, 2)))
     trust: np.ndarray = field(default_factory=lambda: np.ones(2))
     touch: float | None = None
+    light: np.ndarray = field(default_factory=lambda: np.ones(2))
     last: int = -1
 
     def follow(self, index: int) -> None:
         """Forgets what was found if the frame with this index does not follow the last one."""
         if index != self.last + 1:
-            self.offsets, self.trust, self.touch = np.zeros((2, 2)), np.ones(2), None
+            self.offsets, self.trust, self.touch, self.light = np.zeros((2, 2)), np.ones(2), None, np.ones(2)
         self.last = index
 
     def place(self, row: Row, grey: np.ndarray, seen: np.ndarray, eye: float, which: int) -> Row:
