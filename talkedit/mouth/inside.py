@@ -45,8 +45,9 @@ RIM, NEAR = 0.013, (0.012, 0.028)
 REDDER, BRIGHTER = (0.65, 0.9), (0.4, 0.65)  # redness and brightness that look like lips, over theirs
 # Over which gaps, over their width, tracked lips are those of a rounded mouth, which lie far outside the real ones; and
 # how much the share of lips in the rim between them, beside a half, counts for that. Teeth that fill such shares of it
-# keep it from being stretched as skin.
-ROUNDED, RIMMED, TOOTHED = (0.36, 0.44), 0.25, (0.14, 0.2)
+# keep it from being stretched as skin. A mouth that was rounded in the frame before is so with a gap that is less by the
+# first of the last two, and with teeth that are more by the second, or it would be now this, now that.
+ROUNDED, RIMMED, TOOTHED, STAYS = (0.36, 0.4), 0.4, (0.14, 0.2), (0.14, 0.06)
 # Near the lips, what is so much redder than the teeth that are remembered there is the lips' light on them.
 TINGED = (0.05, 0.12)
 DIMMED = (0.7, 0.9)  # and what is so much darker is their shadow
@@ -142,6 +143,7 @@ def look_inside(
     gains = [1.0 if row is None else float(np.clip(light.mean() / row.light.mean(), *GAIN)) for row in (*behind, guess)]
     drawn = None if guess is None else (guess, gains[2])
     if shows == 0 or min(area.shape[:2]) < 3:
+        registration.rounded = 0.0
         gains[:2] = [gain * usual for gain, usual in zip(gains, registration.light, strict=False)]
         rows = tuple(row and registration.hold(row, eye, k) for k, row in enumerate(behind))
         none, share = np.zeros((1, 1, 4), np.float32), np.zeros((1, 1), np.float32)
@@ -205,9 +207,9 @@ def look_inside(
                 registration.compare(mine * teeth[k], like_teeth, usual, eye, k)
         mine *= np.float32(shows)
         own.append(_premultiplied(rgb, mine))
-    tall = gap / max(float(np.linalg.norm(loop[10] - loop[0])), 1.0)
-    rounded = float(smoothstep(tall + RIMMED * (rimmed - 0.5), *ROUNDED))
-    rounded *= 1 - float(smoothstep((seen * like_teeth).sum() / max(seen.sum(), 1e-6), *TOOTHED))
+    tall = gap / max(float(np.linalg.norm(loop[10] - loop[0])), 1.0) + RIMMED * (rimmed - 0.5)
+    rounded = _rounded(tall, float((seen * like_teeth).sum() / max(seen.sum(), 1e-6)), registration.rounded)
+    registration.rounded = rounded
     trust = registration.trust
     return Inside(
         loop=loop,
@@ -397,6 +399,13 @@ def _continued(rgb: np.ndarray, seen: np.ndarray, lower: np.ndarray, side: np.nd
     small, whose = (cv2.resize(part, seen.shape[::-1], interpolation=cv2.INTER_LINEAR) for part in (small, whose))
     whose = np.clip(whose, 0, 1)
     return [small * ((1 - seen) * part)[..., None] for part in ((1 - whose) * (1 - side), whose * side)]
+
+
+def _rounded(tall: float, toothed: float, before: float) -> float:
+    """0..1, how rounded a mouth is, given its height over its width, its share of teeth, and what it was before."""
+    low, high = (limit - STAYS[0] * before for limit in ROUNDED)
+    few, many = (limit + STAYS[1] * before for limit in TOOTHED)
+    return float(smoothstep(tall, low, high) * (1 - smoothstep(toothed, few, many)))
 
 
 def _relight(

@@ -111,6 +111,7 @@ class Registration:
         offsets: (2, 2) of the upper and the lower row, in eye distances.
         trust: (2,) 0..1, how far frames show teeth where these offsets put the rows.
         touch: 0..1, the rows touch; None where no frame of the shot told yet.
+        rounded: 0..1, the last frame's mouth was, see `talkedit.mouth.inside.Inside`.
         light: (2,) brightness of the rows over what the skin tells of their light, in the frames so far.
         last: index of the frame that they were found in; they count for the next one only.
     """
@@ -118,13 +119,15 @@ class Registration:
     offsets: np.ndarray = field(default_factory=lambda: np.zeros((2, 2)))
     trust: np.ndarray = field(default_factory=lambda: np.ones(2))
     touch: float | None = None
+    rounded: float = 0.0
     light: np.ndarray = field(default_factory=lambda: np.ones(2))
     last: int = -1
 
     def follow(self, index: int) -> None:
         """Forgets what was found if the frame with this index does not follow the last one."""
         if index != self.last + 1:
-            self.offsets, self.trust, self.touch, self.light = np.zeros((2, 2)), np.ones(2), None, np.ones(2)
+            self.offsets, self.trust, self.light = np.zeros((2, 2)), np.ones(2), np.ones(2)
+            self.touch, self.rounded = None, 0.0
         self.last = index
 
     def place(self, row: Row, grey: np.ndarray, seen: np.ndarray, eye: float, which: int) -> Row:
