@@ -31,8 +31,30 @@ from talkedit.mouth.assembly import (
 from talkedit.mouth.completion import Completion, complete, load_completion, save_completion
 from talkedit.mouth.dentition import ARCH, CROWNS, EDGE, TURN, upper_row
 from talkedit.mouth.grid import Grid
-from talkedit.mouth.inside import CAVITY_RED, CAVITY_SHARE, Inside, _behind_dark, _continued, _touch, look_inside
-from talkedit.mouth.interior import TOUCH, WIDER, _close, _left_behind, _ways, _widened, fill_mixed, fill_mouth
+from talkedit.mouth.inside import (
+    CAVITY_RED,
+    CAVITY_SHARE,
+    STAYS,
+    Inside,
+    _behind_dark,
+    _continued,
+    _relight,
+    _rounded,
+    _touch,
+    look_inside,
+)
+from talkedit.mouth.interior import (
+    SINKS,
+    TOUCH,
+    WIDER,
+    _close,
+    _left_behind,
+    _sunk,
+    _ways,
+    _widened,
+    fill_mixed,
+    fill_mouth,
+)
 from talkedit.mouth.invention import OPENED, invent
 from talkedit.mouth.lips import beside_lips, between_lips
 from talkedit.mouth.memory import KEPT, SPACING, MouthMemory
@@ -636,6 +658,39 @@ def test_teeth_that_hardly_look_like_teeth_are_compared_with_what_the_row_itself
     assert trust[2] > 0.9
     registration.compare(overlap, 0.1 * faint, 0 * faint, 130.0, 1)  # a row that looks like nothing does not trust all
     assert registration.trust[1] < 0.6
+
+
+def test_teeth_that_a_frame_does_not_show_keep_the_light_of_the_frames_before() -> None:
+    grey, lit, teeth = np.full((20, 40), 90, np.float32), np.full((20, 40), 100, np.float32), np.ones((20, 40))
+    for usual in (0.8, 1.0):
+        assert _relight(grey, 0 * teeth, grey, lit, teeth, 130.0, usual)[1] == pytest.approx(usual)
+        _, gain, told = _relight(grey, teeth, grey, lit, teeth, 130.0, usual)
+        assert told > 0.9 and gain == pytest.approx(told * 0.9 + (1 - told) * usual, abs=1e-3)
+    registration = Registration()
+    registration.light[:], registration.rounded, registration.last = 0.7, 1.0, 4
+    registration.follow(5)
+    assert registration.light.tolist() == [0.7, 0.7] and registration.rounded == 1
+    registration.follow(7)
+    assert registration.light.tolist() == [1, 1] and registration.rounded == 0
+
+
+def test_a_mouth_once_rounded_stays_so_a_while_as_it_closes_or_shows_teeth() -> None:
+    for tall, toothed in ((0.3, 0.0), (0.5, 0.2)):
+        assert _rounded(tall, toothed, 0.0) == 0 and _rounded(tall, toothed, 1.0) > 0.99
+    for before in (0.0, 1.0):
+        assert _rounded(0.45, 0.1, before) == 1
+        assert _rounded(0.36 - STAYS[0] - 0.01, 0.0, before) == 0 and _rounded(0.5, 0.2 + STAYS[1], before) == 0
+    assert 0 < _rounded(0.38, 0.0, 0.0) < 1
+
+
+@pytest.mark.parametrize("roll", [0.0, 0.4])
+def test_a_row_that_does_not_show_in_its_place_lies_deeper_under_its_lip(roll: float) -> None:
+    turn = np.array([[np.cos(roll), -np.sin(roll)], [np.sin(roll), np.cos(roll)]])
+    loop = mouth_of(60.0, 20.0) @ turn.T
+    for trust in (0.0, 0.25, 1.0):
+        np.testing.assert_allclose(
+            _sunk(trust, loop, 130.0), turn @ [0, (1 - trust) * SINKS * 130], atol=1e-4
+        )  # down in the face, not in the picture
 
 
 def ellipse(across: float, down: float) -> np.ndarray:

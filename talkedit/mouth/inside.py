@@ -45,8 +45,8 @@ RIM, NEAR = 0.013, (0.012, 0.028)
 REDDER, BRIGHTER = (0.65, 0.9), (0.4, 0.65)  # redness and brightness that look like lips, over theirs
 # Over which gaps, over their width, tracked lips are those of a rounded mouth, which lie far outside the real ones; and
 # how much the share of lips in the rim between them, beside a half, counts for that. Teeth that fill such shares of it
-# keep it from being stretched as skin. A mouth that was rounded in the frame before is so with a gap that is less by the
-# first of the last two, and with teeth that are more by the second, or it would be now this, now that.
+# keep it from being stretched as skin. A mouth that was rounded in the frame before stays it with a gap that is less by
+# the first of the last two, and with teeth that are more by the second, or it would be now this, now that.
 ROUNDED, RIMMED, TOOTHED, STAYS = (0.36, 0.4), 0.4, (0.14, 0.2), (0.14, 0.06)
 # Near the lips, what is so much redder than the teeth that are remembered there is the lips' light on them.
 TINGED = (0.05, 0.12)
@@ -189,9 +189,7 @@ def look_inside(
             shaded.append(np.zeros_like(mine))
         else:
             lit = rows[k].level(corner, grey.shape) * np.float32(gains[k])
-            bright, more, told[k] = _relight(
-                broad, mine * like_teeth, grey, lit, teeth[k], eye, registration.light[k]
-            )
+            bright, more, told[k] = _relight(broad, mine * like_teeth, grey, lit, teeth[k], eye, registration.light[k])
             registration.light[k] = more
             gains[k] *= more
             remembered = rows[k].colours(corner, grey.shape)

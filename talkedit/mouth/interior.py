@@ -42,7 +42,7 @@ RIDES = 0.35
 # A lower lip that goes further down than its jaw, by so much over the eye distance, takes its row along so much of the
 # way: mouths drop open with their lower teeth hidden.
 FOLLOWS, DROPS = 0.7, (0.0, 0.02)
-# A lower row that frames do not show where it should lie is deeper under its lip, by so much over the eye distance where
+# A lower row that frames do not show where it should lie is deeper under its lip, by so much over the eye distance if
 # it shows nowhere; and it fades only where it hardly does, for teeth that the dark shines through look like a film.
 SINKS, FADES = 0.08, (0.1, 0.4)
 # Rows that touch stay together where an edit would part them by less, over the eye distance, and part as it says where
@@ -150,7 +150,7 @@ def fill_mouth(
             colours = np.zeros((*shape, 3), np.uint8)
             there = around(teeth > 0)
             if there is not None:
-                first = from_row + [there[1].start, there[0].start]
+                first = from_row + np.array([there[1].start, there[0].start])
                 colours[there] = row.colours(first, teeth[there].shape)
             own = inside.own[k] * (1 - wide * inside.shaded[k])[..., None] if wide > 0 else inside.own[k]
             own, dx, dy = _shifted(own, inside.corner + move - corner)
