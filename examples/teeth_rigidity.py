@@ -32,7 +32,7 @@ from talkedit.track.topology import INNER_LIPS
 from talkedit.video.reader import read_frames
 
 SIDE = 512
-FEWEST = 150  # pixels of teeth that a pair of frames must show
+FEWEST = 150  # pixels of teeth that both frames of a pair must show
 
 
 def teeth_mask(picture: np.ndarray, loop: np.ndarray) -> np.ndarray:
@@ -61,7 +61,7 @@ def by_piece(before: np.ndarray, after: np.ndarray, teeth: np.ndarray, flow: cv2
 
 
 def measure(pictures: Iterable[np.ndarray]) -> tuple[list[float], list[float]]:
-    """Both residuals of every pair of consecutive pictures whose first shows enough teeth."""
+    """Both residuals of every pair of consecutive pictures that both show enough teeth; those gone have not moved."""
     flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     mesh, whole, pieces, last = FaceMesh(max_faces=1), [], [], None
     for picture in pictures:
@@ -70,11 +70,12 @@ def measure(pictures: Iterable[np.ndarray]) -> tuple[list[float], list[float]]:
         picture = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=how)
         grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
         faces = mesh(picture)
-        if last is not None and last[1].sum() >= FEWEST:
+        teeth = teeth_mask(picture, faces[0][INNER_LIPS, :2]) if faces else None
+        if last is not None and teeth is not None and min(last[1].sum(), teeth.sum()) >= FEWEST:
             whole.append(residual(last[0], grey, last[1], flow))
             piece = by_piece(last[0], grey, last[1], flow)
             pieces += [] if piece is None else [piece]
-        last = (grey, teeth_mask(picture, faces[0][INNER_LIPS, :2])) if faces else None
+        last = None if teeth is None else (grey, teeth)
     mesh.close()
     return whole, pieces
 

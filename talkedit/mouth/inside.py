@@ -87,7 +87,7 @@ class Inside:
         lit: 0..1 for each row, how far its own teeth tell the light that it lies in.
         trust: 0..1, how far the remembered teeth may show.
         cavity: (3,) float32 colour of the dark.
-        dark: 0..1, how much of it the frame shows: then it is as light as it looks, and nothing shades it further.
+        dark: 0..1, how much of it this or an earlier frame shows: it is as light as it looks then, nothing shades it.
         pale: (h, w) float32 0..1, what looks like teeth in the rectangle.
         guess: a drawn upper row, where none was ever seen, and the gain of its colours.
     """
@@ -147,7 +147,7 @@ def look_inside(
         gains[:2] = [gain * usual for gain, usual in zip(gains, registration.light, strict=False)]
         rows = tuple(row and registration.hold(row, eye, k) for k, row in enumerate(behind))
         none, share = np.zeros((1, 1, 4), np.float32), np.zeros((1, 1), np.float32)
-        own, cavity = [none, none], _usual_cavity(lips)
+        own, cavity = [none, none], _usual_cavity(lips) if registration.cavity is None else registration.cavity * lips
         trust, shaded = registration.trust, [share, share]
         return Inside(
             loop=loop,
@@ -165,7 +165,7 @@ def look_inside(
             lit=[0.0, 0.0],
             trust=trust,
             cavity=cavity,
-            dark=0.0,
+            dark=registration.dark,
             pale=share,
             guess=drawn,
         )
@@ -178,7 +178,7 @@ def look_inside(
     rows, teeth, lower, side, shut = _part(
         area, grey, seen, like_teeth, here, behind, registration, (corner, eye, feather), smiles
     )
-    cavity, dark = _cavity_colour(rgb, grey, seen, lips)
+    cavity = _cavity_colour(rgb, grey, seen, lips, registration)
     beyond = _continued(rgb, seen * np.float32(shows), lower, side, eye)
     broad = cv2.GaussianBlur(grey, (0, 0), TOOTH * eye)
     own, shaded, told = [], [], [0.0, 0.0]
@@ -225,7 +225,7 @@ def look_inside(
         lit=told,
         trust=trust,
         cavity=cavity,
-        dark=dark,
+        dark=registration.dark,
         pale=like_teeth,
         guess=drawn,
     )
@@ -444,14 +444,24 @@ def _usual_cavity(lips: np.ndarray) -> np.ndarray:
     return lips * (CAVITY_SHARE + CAVITY_RED * np.clip((lips[0] - lips[2]) / lips[0] / RED_LIPS, 0, 1))
 
 
-def _cavity_colour(rgb: np.ndarray, grey: np.ndarray, seen: np.ndarray, lips: np.ndarray) -> tuple[np.ndarray, float]:
-    """(3,) float32 colour of the dark inside: this mouth's own where it shows, else a share of the lips' colour; 0..1,
-    how much of the dark shows."""
-    guess, inside = _usual_cavity(lips), seen > 0.6
+def _cavity_colour(
+    rgb: np.ndarray, grey: np.ndarray, seen: np.ndarray, lips: np.ndarray, registration: Registration
+) -> np.ndarray:
+    """(3,) float32 colour of the dark inside, which ``registration`` is told of.
+
+    It is this mouth's own where that shows, else what earlier frames showed, else a share of the lips' colour: behind
+    teeth that touch, the darkest there is are the lines between them.
+    """
+    usual, inside = _usual_cavity(lips), seen > 0.6
     level = grey[inside]
+    before = usual if registration.cavity is None else registration.cavity * lips
     if len(level) < 12:
-        return guess, 0.0
+        return before
     own = rgb[inside][level <= np.percentile(level, 25)].mean(0)
     trust = len(level) / (len(level) + FEW)
     dark = trust * (1 - float(smoothstep(own.mean() / lips.mean(), *SHOWS_DARK)))
-    return np.minimum(own * trust + guess * (1 - trust), guess * 1.8), dark
+    cavity = np.minimum(own * dark + before * (1 - dark), usual * 1.8)
+    if dark > 0:
+        registration.cavity = cavity / lips
+    registration.dark = max(registration.dark, dark)
+    return cavity

@@ -20,7 +20,7 @@ from talkedit.mouth.inside import Inside
 from talkedit.mouth.lips import beside_lips, between_lips
 from talkedit.mouth.rows import brightness, depth, gap_of
 
-SHOWS_TEETH = (0.015, 0.04)  # gaps, in eye distances, over which hidden teeth come out: in a narrower one all is shadow
+SHOWS_TEETH = (0.02, 0.06)  # gaps, in eye distances, over which hidden teeth come out: in a narrower one all is shadow
 SHOWS_DRAWN = (0.03, 0.1)  # the same for drawn ones: nobody misses them in shadow
 # So much of their light teeth lose between lips that are hardly apart, over such gaps in eye distances, unless the
 # frame shows how bright they are. Real ones lose more, but light that changes with every word looks like teeth that

@@ -112,6 +112,8 @@ class Registration:
         trust: (2,) 0..1, how far frames show teeth where these offsets put the rows.
         touch: 0..1, the rows touch; None where no frame of the shot told yet.
         rounded: 0..1, the last frame's mouth was, see `talkedit.mouth.inside.Inside`.
+        cavity: (3,) colour of the mouth's dark over the lips'; None where no frame of the shot told yet.
+        dark: 0..1, how much of that dark any frame showed.
         light: (2,) brightness of the rows over what the skin tells of their light, in the frames so far.
         last: index of the frame that they were found in; they count for the next one only.
     """
@@ -120,6 +122,8 @@ class Registration:
     trust: np.ndarray = field(default_factory=lambda: np.ones(2))
     touch: float | None = None
     rounded: float = 0.0
+    cavity: np.ndarray | None = None
+    dark: float = 0.0
     light: np.ndarray = field(default_factory=lambda: np.ones(2))
     last: int = -1
 
@@ -127,7 +131,8 @@ class Registration:
         """Forgets what was found if the frame with this index does not follow the last one."""
         if index != self.last + 1:
             self.offsets, self.trust, self.light = np.zeros((2, 2)), np.ones(2), np.ones(2)
-            self.touch, self.rounded = None, 0.0
+            self.touch = self.cavity = None
+            self.rounded = self.dark = 0.0
         self.last = index
 
     def place(self, row: Row, grey: np.ndarray, seen: np.ndarray, eye: float, which: int) -> Row:
