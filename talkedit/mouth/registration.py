@@ -105,7 +105,7 @@ def _between(values: np.ndarray, at: int) -> float:
 
 @dataclass
 class Registration:
-    """Where both rows lie beside where the pose puts them, and in what light, over the frames of a shot.
+    """What the frames of a shot tell of its mouth: where both rows lie beside where the pose puts them, in what light.
 
     Attributes:
         offsets: (2, 2) of the upper and the lower row, in eye distances.
