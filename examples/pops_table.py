@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 
 from talkedit.track import make_tracker
+from talkedit.track.measures import eye_distance
 from talkedit.video.reader import read_frames
 
 # Left, top, right, bottom about the middle of the eyes, down towards the mouth, in eye distances.
@@ -34,27 +35,29 @@ def places(clip: Path) -> dict[int, np.ndarray]:
         points = track.landmarks[:, :2]
         eyes, mouth = points[[33, 263]].mean(0), points[[13, 14]].mean(0)
         down = (mouth - eyes) / np.linalg.norm(mouth - eyes)
-        axes = np.stack([[down[1], -down[0]], down], 1) * np.linalg.norm(points[33] - points[263])
+        axes = np.stack([[down[1], -down[0]], down], 1) * eye_distance(track.landmarks)
         found[frame.index] = np.c_[axes, eyes]
     return found
 
 
-def pops(clip: Path, place: dict[int, np.ndarray], region: tuple[float, ...]) -> dict[int, np.ndarray]:
-    """(h, w) second difference over time of one region, for every frame whose neighbours are known."""
-    x0, y0, x1, y1 = region
-    size = round((x1 - x0) * PIXELS), round((y1 - y0) * PIXELS)
-    shown = {}
+def pops(clip: Path, place: dict[int, np.ndarray]) -> dict[str, dict[int, np.ndarray]]:
+    """For each region (h, w) second difference over time, for every frame whose neighbours are known."""
+    shown = {name: {} for name in REGIONS}
     for frame in read_frames(clip):
-        if frame.index in place:
-            there = place[frame.index]
+        if frame.index not in place:
+            continue
+        there = place[frame.index]
+        for name, (x0, y0, x1, y1) in REGIONS.items():
+            size = round((x1 - x0) * PIXELS), round((y1 - y0) * PIXELS)
             cut = np.c_[there[:, :2] / PIXELS, there[:, :2] @ [x0, y0] + there[:, 2]]
             flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-            shown[frame.index] = cv2.warpAffine(frame.rgb, cut, size, flags=flags).astype(np.float32)
-    return {
-        i: cv2.blur(np.abs(2 * shown[i] - shown[i - 1] - shown[i + 1]).mean(2) / 2, (OVER, OVER))
-        for i in shown
-        if i - 1 in shown and i + 1 in shown
-    }
+            shown[name][frame.index] = cv2.warpAffine(frame.rgb, cut, size, flags=flags).astype(np.float32)
+    return {name: {i: _second(cuts, i) for i in cuts if {i - 1, i + 1} <= cuts.keys()} for name, cuts in shown.items()}
+
+
+def _second(cuts: dict[int, np.ndarray], i: int) -> np.ndarray:
+    """(h, w) second difference over time at a frame, locally averaged."""
+    return cv2.blur(np.abs(2 * cuts[i] - cuts[i - 1] - cuts[i + 1]).mean(2) / 2, (OVER, OVER))
 
 
 def main() -> None:
@@ -63,12 +66,11 @@ def main() -> None:
     parser.add_argument("edited", type=Path, nargs="+")
     args = parser.parse_args()
     place = places(args.source)
+    source = pops(args.source, place)
     print("| edit | region | mean | worst frames |\n| --- | --- | --- | --- |")
-    for name, region in REGIONS.items():
-        source = pops(args.source, place, region)
-        for clip in args.edited:
-            edited = pops(clip, place, region)
-            more = {i: float((edited[i] - source[i]).max()) for i in edited.keys() & source.keys()}
+    for clip in args.edited:
+        for name, edited in pops(clip, place).items():
+            more = {i: float((edited[i] - source[name][i]).max()) for i in edited.keys() & source[name].keys()}
             worst = sorted(more, key=lambda i: -more[i])[:WORST]
             frames = ", ".join(f"{i} ({more[i]:.0f})" for i in worst)
             print(f"| {clip.stem} | {name} | {np.mean(list(more.values())):.1f} | {frames} |", flush=True)

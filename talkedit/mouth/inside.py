@@ -144,10 +144,10 @@ def look_inside(
     drawn = None if guess is None else (guess, gains[2])
     if shows == 0 or min(area.shape[:2]) < 3:
         registration.rounded = 0.0
-        gains[:2] = [gain * usual for gain, usual in zip(gains, registration.light, strict=False)]
+        gains[:2] = [gain * usual for gain, usual in zip(gains[:2], registration.light, strict=True)]
         rows = tuple(row and registration.hold(row, eye, k) for k, row in enumerate(behind))
         none, share = np.zeros((1, 1, 4), np.float32), np.zeros((1, 1), np.float32)
-        own, cavity = [none, none], _usual_cavity(lips) if registration.cavity is None else registration.cavity * lips
+        own, cavity = [none, none], _known_cavity(lips, registration)
         trust, shaded = registration.trust, [share, share]
         return Inside(
             loop=loop,
@@ -444,6 +444,11 @@ def _usual_cavity(lips: np.ndarray) -> np.ndarray:
     return lips * (CAVITY_SHARE + CAVITY_RED * np.clip((lips[0] - lips[2]) / lips[0] / RED_LIPS, 0, 1))
 
 
+def _known_cavity(lips: np.ndarray, registration: Registration) -> np.ndarray:
+    """(3,) colour of the dark between lips of a (3,) colour, as earlier frames showed it, else the usual one."""
+    return _usual_cavity(lips) if registration.cavity is None else registration.cavity * lips
+
+
 def _cavity_colour(
     rgb: np.ndarray, grey: np.ndarray, seen: np.ndarray, lips: np.ndarray, registration: Registration
 ) -> np.ndarray:
@@ -454,7 +459,7 @@ def _cavity_colour(
     """
     usual, inside = _usual_cavity(lips), seen > 0.6
     level = grey[inside]
-    before = usual if registration.cavity is None else registration.cavity * lips
+    before = _known_cavity(lips, registration)
     if len(level) < 12:
         return before
     own = rgb[inside][level <= np.percentile(level, 25)].mean(0)

@@ -212,9 +212,14 @@ def _sunk(trust: float, source: np.ndarray, eye: float) -> np.ndarray:
         source: (20, 2) inner lips, pixels.
         eye: outer-eye distance, pixels.
     """
-    along = source[10] - source[0]
-    down = np.array([-along[1], along[0]]) / max(float(np.linalg.norm(along)), 1e-6)
-    return (1 - trust) * SINKS * eye * down
+    along = _along(source)
+    return (1 - trust) * SINKS * eye * np.array([-along[1], along[0]])
+
+
+def _along(lip: np.ndarray) -> np.ndarray:
+    """(2,) unit vector from corner to corner of an (11, 2) inner lip, or of (20, 2) ones."""
+    along = lip[10] - lip[0]
+    return along / max(float(np.linalg.norm(along)), 1e-6)
 
 
 def _parted(x: np.ndarray, y: np.ndarray, loop: np.ndarray) -> np.ndarray:
@@ -224,8 +229,7 @@ def _parted(x: np.ndarray, y: np.ndarray, loop: np.ndarray) -> np.ndarray:
         x, y: (1, w) and (h, 1) pixel positions.
         loop: (20, 2) inner lips.
     """
-    along = loop[10] - loop[0]
-    along = along / max(float(np.linalg.norm(along)), 1e-6)
+    along = _along(loop)
     at = [np.maximum.accumulate(loop[lip] @ along) for lip in _LIPS]
     across = [loop[lip] @ [-along[1], along[0]] for lip in _LIPS]
     knots = np.linspace(at[0][0], at[0][-1], 33)
@@ -278,8 +282,7 @@ def _bent(
         source, target: (11, 2) one inner lip from corner to corner, before and after the edit.
         hold: distance from the lip, pixels, over which it lets go of the lip's own sideways movement.
     """
-    axis = target[-1] - target[0]
-    axis = axis / max(float(np.linalg.norm(axis)), 1e-6)
+    axis = _along(target)
     across = np.array([-axis[1], axis[0]])
     moved = target - source
     along_lip = np.maximum.accumulate((target - target[0]) @ axis + np.arange(len(target)) * 1e-4)

@@ -130,9 +130,7 @@ class Registration:
     def follow(self, index: int) -> None:
         """Forgets what was found if the frame with this index does not follow the last one."""
         if index != self.last + 1:
-            self.offsets, self.trust, self.light = np.zeros((2, 2)), np.ones(2), np.ones(2)
-            self.touch = self.cavity = None
-            self.rounded = self.dark = 0.0
+            vars(self).update(vars(Registration()))
         self.last = index
 
     def place(self, row: Row, grey: np.ndarray, seen: np.ndarray, eye: float, which: int) -> Row:

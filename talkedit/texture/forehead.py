@@ -84,16 +84,22 @@ class Forehead:
         bare = np.ones((GRID, GRID), np.float32)
         if not looks:
             return Skin(0.0, bare)
-        seen, *shown = np.mean(looks, axis=0)
+        mean = np.mean(looks, axis=0)
+        seen = mean[0]
         here = self.area & (seen > SEEN)
         if not here.any():
             return Skin(0.0, bare)
-        spread, level, blue = (channel / np.maximum(seen, 1e-3) for channel in shown)
-        spread = np.sqrt(spread)
+        level, blue = (channel / np.maximum(seen, 1e-3) for channel in mean[2:])
+        spread = _spread(mean)
         even = float(np.percentile(spread[here], EVEN))
         bare *= 1 - smoothstep(spread / max(even, FLOOR), *STRANDS)
         bare *= 1 - smoothstep(np.percentile(blue[here], SKIN) - blue, *YELLOWER)
         bare *= 1 - smoothstep(np.percentile(level[here], SKIN) - level, *DARKER)
-        each = [np.percentile(np.sqrt(look[1][here] / np.maximum(look[0][here], 1e-3)), EVEN) for look in looks]
+        each = [np.percentile(_spread(look)[here], EVEN) for look in looks]
         calm = min(float(np.percentile(each, CALM)), even)
         return Skin(float(smoothstep(calm, *ROUGH)), np.where(seen > SEEN, bare, 1).astype(np.float32))
+
+
+def _spread(look: np.ndarray) -> np.ndarray:
+    """(GRID, GRID) spread of the log luminance that a (4, GRID, GRID) look, or the mean of several, tells of."""
+    return np.sqrt(look[1] / np.maximum(look[0], 1e-3))
