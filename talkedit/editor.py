@@ -33,6 +33,7 @@ from talkedit.geometry.own import SlowFace, acted
 from talkedit.geometry.silhouette import Silhouette
 from talkedit.geometry.transfer import shape_in_frame, transfer
 from talkedit.mouth.completion import Completion, load_completion
+from talkedit.mouth.corner_lines import without_lines
 from talkedit.mouth.grid import Rows, jaws
 from talkedit.mouth.inside import look_inside
 from talkedit.mouth.interior import Insides, fill_mixed
@@ -468,6 +469,7 @@ class ClipEditor:
                 return frame.rgb
             if geometry:
                 join_contours(warp)
+                shown = without_lines(shown, mesh[self._loop, :2], target[self._loop, :2], known["eye"])
                 picture = sample(shown, warp)
                 smooth_contours(picture, shown, warp, mesh, target, model.triangles)
                 bare = 1 - speaker.glasses

@@ -830,6 +830,22 @@ def test_teeth_move_as_one_piece_while_the_lip_slides_over_them(lift):
     assert np.median(bared.mean(2)) > 150
 
 
+def test_teeth_down_to_the_lower_lip_are_the_upper_row_s_where_no_lower_one_is_known():
+    """They would go along with that lip, as a light line, where what was remembered ends a little higher."""
+    landmarks = face(0.1)
+    shown = draw(landmarks, 60)
+    pose = find_pose(landmarks, model().at_landmarks(model().mean))
+    rows = remembered().solve(0.6).placed(pose, pose.to_model(landmarks))
+    assert rows[0] is not None and rows[1] is None
+    loop = np.asarray(model().position @ landmarks)[model().mouth_loop, :2]
+    upper, lower = (own[..., 3].sum() for own in look_inside(shown, loop, 173.0, 0.55, rows, Registration()).own)
+    assert lower < 0.03 * upper
+    x, y = np.round(loop[5]).astype(int)
+    shown[y + 14 : y + 17, x - 60 : x + 60] = DARK  # a dark line parts it from what lies below
+    upper, lower = (own[..., 3].sum() for own in look_inside(shown, loop, 173.0, 0.55, rows, Registration()).own)
+    assert lower > 0.06 * upper
+
+
 @pytest.mark.parametrize("middle", [(0, 240), (440, 240), (220, 0), (220, 480), (900, 900)])
 def test_mouths_at_and_beyond_the_border_of_the_frame_are_painted_as_far_as_they_are_in_it(middle):
     frame, inside, (_, target), warp = opened(-4.0, 6.0)

@@ -324,8 +324,10 @@ def _part(
     touch = 0.0
     if upper is not None and lower is not None:
         touch = _touch(grey, seen * middle, like_teeth, (between - edge) * np.float32(gap / eye), teeth[1], eye)
+    if upper is not None:
         # Teeth that end a little lower than they were seen are still the upper ones where no lower ones show.
-        shows = np.maximum(smoothstep(registration.trust[1], *BELIEVED), _behind_dark(grey, seen, like_teeth))
+        shows = 0.0 if lower is None else smoothstep(registration.trust[1], *BELIEVED)
+        shows = np.maximum(shows, _behind_dark(grey, seen, like_teeth))
         bent = bent * np.maximum(teeth[0], 1 - shows)
     else:
         bent = bent * teeth[0]
