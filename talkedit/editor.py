@@ -53,6 +53,7 @@ from talkedit.texture.furrows import Furrows
 from talkedit.texture.gan import Look, SpeakerTexture, load_texture_gan
 from talkedit.texture.glasses import glasses_score
 from talkedit.texture.refine import MeanTexture
+from talkedit.texture.tone import channel_shares, skin_colours
 from talkedit.texture.uv_map import LUMINANCE, UvTemplate
 from talkedit.track import make_tracker
 from talkedit.track.chin import below_lip
@@ -98,7 +99,7 @@ class Speaker:
         fitter: sums for the identity, solved at the end of the first pass.
         lids: (right, left) lid gaps of the frames so far, model units.
         lip_lines: of frames with closed lips, see `talkedit.track.lip_line.above_line`.
-        features, contrast, foreheads, blurs, rims: of the frames that were looked at closely.
+        features, contrast, foreheads, blurs, rims, colours: of the frames that were looked at closely.
         textures: of some of them, by their numbers.
         identities: identity coefficients that the network read off those frames, where it is used.
         looks: (468, 3) landmarks in the model's frame, of every ``look_every``-th frame.
@@ -111,6 +112,7 @@ class Speaker:
         view: the speaker's mean texture, where the GAN's code is refined.
         texture: the speaker's editor of the texture GAN, where it is used.
         texture_gain: how strongly wrinkles show in this shot.
+        shares: (256, 3) of the channels in a change of luminance, see `talkedit.texture.tone.channel_shares`.
         skin: of the forehead, where furrows are drawn.
         shading: the controls of the frame before, and the change of texture they ask for.
         blur: how soft this shot is, pixels.
@@ -118,6 +120,7 @@ class Speaker:
         mouths: of this shot, those that show most teeth, until it is over.
         teeth: the speaker's rows of teeth, where they were seen.
         registration: of these rows, over the frames of the second pass.
+        aside: the same of mouths that are turned away, where there are no such rows.
     """
 
     fitter: Fitter
@@ -130,6 +133,7 @@ class Speaker:
     foreheads: list[np.ndarray] = field(default_factory=list)
     blurs: list[float] = field(default_factory=list)
     rims: list[float] = field(default_factory=list)
+    colours: list[np.ndarray] = field(default_factory=list)
     identities: list[np.ndarray] = field(default_factory=list)
     textures: dict[int, Look] = field(default_factory=dict)
     looked: list[int] = field(default_factory=list)
@@ -142,18 +146,20 @@ class Speaker:
     view: MeanTexture | None = None
     texture: SpeakerTexture | None = None
     texture_gain: float = 1.0
+    shares: np.ndarray = field(default_factory=lambda: channel_shares([]))
     skin: Skin | None = None
     shading: tuple[np.ndarray, np.ndarray] | None = None
     blur: float = CRISP
     glasses: float = 0.0
     teeth: Rows | None = None
     registration: Registration = field(default_factory=Registration)
+    aside: Registration = field(default_factory=Registration)
 
     def drop(self, hidden: Callable[[int], bool]) -> None:
         """Forgets the looks at frames that show something before the face, unless all of them do."""
         clear = [not hidden(i) for i in self.looked]
         if any(clear):
-            for name in ("features", "contrast", "foreheads", "blurs", "rims", "identities"):
+            for name in ("features", "contrast", "foreheads", "blurs", "rims", "colours", "identities"):
                 found = getattr(self, name)
                 setattr(self, name, [one for one, keep in zip(found, clear, strict=False) if keep])
         self.textures = {i: look for i, look in self.textures.items() if not hidden(i)} or self.textures
@@ -172,6 +178,7 @@ class Speaker:
             self.texture_gain = float(np.mean(self.contrast))
         if self.blurs:
             self.blur = float(np.median(self.blurs))
+        self.shares = channel_shares(self.colours)
         if self.rims:
             self.glasses = float(smoothstep(np.median(self.rims), *GLASSES))
         expressions = np.stack([self.fitter.expression(points) for points in self.looks])
@@ -179,7 +186,7 @@ class Speaker:
         self.acted = self.fitter.fresh()
         self.acted.observe(np.mean(self.looks, axis=0))
         self.acted.solve()
-        for name in ("lids", "features", "contrast", "foreheads", "blurs", "rims", "looks"):
+        for name in ("lids", "features", "contrast", "foreheads", "blurs", "rims", "colours", "looks"):
             setattr(self, name, [])
 
 
@@ -348,6 +355,7 @@ class ClipEditor:
                         speaker.view = speaker.view or MeanTexture()
                         speaker.view.add(texture, visible)
             speaker.rims.append(glasses_score(luminance))
+            speaker.colours.append(skin_colours(frame.rgb, track.landmarks))
             speaker.contrast.append(contrast_gain(detail, visible))
             speaker.blurs.append(source_blur(frame.rgb, track.landmarks))
         speaker.frames += 1
@@ -478,7 +486,7 @@ class ClipEditor:
                 picture = self._rect(shown, warp).copy()
         if plan.ratio is not None:
             with self.clock("texture"):
-                multiply_ratio(picture, warp, plan.ratio, speaker.blur)
+                multiply_ratio(picture, warp, plan.ratio, speaker.shares, speaker.blur)
         if plan.inside is not None:
             with self.clock("mouth"):
                 moved = jaws((target - mesh)[model.landmark_vertices, :2])
@@ -523,7 +531,8 @@ class ClipEditor:
                 behind, guess = speaker.teeth.placed(*where), speaker.teeth.guessed(*where)
             views.append((look(behind, speaker.registration, guess), 1 - turned))
         if turned > 0:
-            views.append((look((None, None), Registration(), smiles=True), turned))
+            speaker.aside.follow(frame.index)
+            views.append((look((None, None), speaker.aside, smiles=True), turned))
         return views
 
     def meshes(self, frame: Frame, timeline: Timeline) -> tuple[np.ndarray, np.ndarray] | None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from talkedit import resources
 from talkedit.checkpoint import LinearEditors, load_linear
-from talkedit.composite.shade import CHANNEL_SHARE, multiply_ratio
+from talkedit.composite.shade import multiply_ratio
 from talkedit.composite.softness import CRISP, keep_softness, source_blur
 from talkedit.composite.warp import Warp, bounds, build_warp, sample
 from talkedit.editor import load_face_model
@@ -23,8 +23,10 @@ from talkedit.mouth.grid import jaws
 from talkedit.mouth.inside import look_inside
 from talkedit.mouth.interior import fill_mouth
 from talkedit.mouth.registration import Registration
+from talkedit.texture.tone import USUAL, channel_shares
 
 HEIGHT, WIDTH, SCALE = 240, 220, 90.0
+SHARES = channel_shares([])
 
 
 @cache
@@ -155,7 +157,7 @@ def test_bounds() -> None:
 def test_zero_ratio_is_no_change() -> None:
     picture = sample(noise(), warped(mesh(), mesh()))
     before = picture.copy()
-    multiply_ratio(picture, warped(mesh(), mesh()), np.zeros((256, 256), np.float32))
+    multiply_ratio(picture, warped(mesh(), mesh()), np.zeros((256, 256), np.float32), SHARES)
     np.testing.assert_array_equal(picture, before)
 
 
@@ -164,17 +166,30 @@ def test_constant_ratio_multiplies_the_face_and_only_it(change: float) -> None:
     warp = warped(mesh(), mesh())
     before = sample(noise(), warp)
     picture = before.copy()
-    multiply_ratio(picture, warp, np.full((256, 256), change, np.float32))
+    multiply_ratio(picture, warp, np.full((256, 256), change, np.float32), SHARES)
     face = warp.hit >= 0
     np.testing.assert_array_equal(picture[~face], before[~face])
-    gain = np.exp(change * np.array(CHANNEL_SHARE))
+    gain = np.exp(change * USUAL)
     expected = np.clip(before[face] * gain, 0, 255)
     assert np.abs(picture[face] - expected).max() <= 0.5 + 1e-3
 
 
 def test_channel_shares_keep_the_luminance() -> None:
-    assert np.dot(CHANNEL_SHARE, [0.299, 0.587, 0.114]) == pytest.approx(1, abs=0.01)
-    assert CHANNEL_SHARE[0] < CHANNEL_SHARE[1] < CHANNEL_SHARE[2]  # shadows turn warmer
+    assert pytest.approx(1, abs=0.01) == USUAL @ [0.299, 0.587, 0.114]
+    assert USUAL[0] < USUAL[1] < USUAL[2]  # shadows turn warmer
+
+
+def test_each_luminance_has_its_own_shares() -> None:
+    """Taken halfway between the luminance before the change and after it."""
+    shares = np.ones((256, 3), np.float32)
+    shares[100:] = (0.5, 1.0, 1.5)
+    warp = warped(mesh(), mesh())
+    for level, change, own in ((150, -0.3, True), (104, -0.3, False), (96, -0.3, False), (96, 0.3, True)):
+        picture = np.full((*warp.shape, 3), level, np.uint8)
+        multiply_ratio(picture, warp, np.full((256, 256), change, np.float32), shares)
+        inside = cv2.erode((warp.hit >= 0).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+        gain = np.exp(change * (shares[255] if own else shares[0]))
+        assert np.abs(picture[inside] - level * gain).max() <= 0.5 + 1e-3
 
 
 def test_ratio_lands_where_its_texel_lies() -> None:
@@ -185,7 +200,7 @@ def test_ratio_lands_where_its_texel_lies() -> None:
         u, v = (model().uv[landmark] * 256).astype(int)
         ratio[v - 3 : v + 4, u - 3 : u + 4] = -0.3
         picture = np.full((*warp.shape, 3), 200, np.uint8)
-        multiply_ratio(picture, warp, ratio)
+        multiply_ratio(picture, warp, ratio, SHARES)
         y, x = np.nonzero((picture != 200).any(-1))
         centre = np.array([x.mean() + warp.x0, y.mean() + warp.y0])
         assert np.linalg.norm(centre - mesh()[landmark, :2]) < 2.5

@@ -7,18 +7,17 @@ import numpy as np
 
 from talkedit.composite.warp import Warp
 
-# Skin in shadow turns warmer, not grey: red falls less than blue for the same change of luminance (light that
-# scatters inside the skin comes back red). The luminance-weighted mean of the three is 1.
-CHANNEL_SHARE = (0.9, 1.02, 1.15)
 
-
-def multiply_ratio(picture: np.ndarray, warp: Warp, log_ratio: np.ndarray, blur: float = 0.0) -> None:
-    """Multiplies a rectangle by exp(log ratio), in place.
+def multiply_ratio(
+    picture: np.ndarray, warp: Warp, log_ratio: np.ndarray, shares: np.ndarray, blur: float = 0.0
+) -> None:
+    """Multiplies a rectangle by exp(log ratio), each channel by its share of it, in place.
 
     Args:
         picture: (h, w, 3) uint8.
         warp: the rectangle's texture coordinates.
         log_ratio: (T, T) float32, zero outside the edited regions.
+        shares: (256, 3) float32 by luminance, see `talkedit.texture.tone.channel_shares`.
         blur: of the source, pixels: no line is sharper than what is around it.
     """
     size = log_ratio.shape[0]
@@ -32,7 +31,10 @@ def multiply_ratio(picture: np.ndarray, warp: Warp, log_ratio: np.ndarray, blur:
     pad = round(3 * blur)
     rect = np.s_[max(rows[0] - pad, 0) : rows[-1] + pad + 1, max(cols[0] - pad, 0) : cols[-1] + pad + 1]
     change = change[rect] if blur == 0 else cv2.GaussianBlur(change[rect], (0, 0), blur)
-    for c, share in enumerate(CHANNEL_SHARE):
+    # The share halfway between the luminance before and after.
+    level = cv2.cvtColor(picture[rect], cv2.COLOR_RGB2GRAY)
+    level = cv2.multiply(level, cv2.exp(change / 2), dtype=cv2.CV_8U)
+    for c in range(3):
         channel = picture[rect][..., c]
-        gain = cv2.exp(change * np.float32(share))
+        gain = cv2.exp(change * cv2.LUT(level, shares[:, c]))
         picture[rect][..., c] = cv2.multiply(channel.astype(np.float32), gain, dtype=cv2.CV_8U)
