@@ -34,6 +34,7 @@ from talkedit.geometry.openings import (
     SMILE,
     SPOKEN,
     STILL,
+    STRETCHED,
     WIDE_OPEN,
     WIDEST,
     Openings,
@@ -48,6 +49,7 @@ from talkedit.track.topology import (
     LIP_PAIRS,
     OUTER_LIPS,
     RIGHT_EYE,
+    UNDER_LIP,
 )
 
 UPPER, LOWER = LIP_PAIRS.T
@@ -336,6 +338,27 @@ def test_skin_beyond_a_corner_of_the_mouth_moves_with_it() -> None:
     assert near[np.r_[OUTER_LIPS, INNER_LIPS, LEFT_EYE, RIGHT_EYE, 1, 152]].max() < 1e-3  # lips have their own way
     even = np.float32([[0, 0, 0.01]]).repeat(468, 0)
     np.testing.assert_allclose(openings().lips(talking(0), even, speech(), 0.0, 0.0)[:, 2], 0.01, atol=1e-6)
+
+
+@pytest.mark.parametrize("raised", [0.01, 0.05, 0.15])
+def test_skin_under_a_raised_lower_lip_comes_along_before_it_is_stretched_far(raised: float) -> None:
+    face, (lip, fold, below) = talking(0), UNDER_LIP
+    lips = np.r_[OUTER_LIPS, INNER_LIPS]
+    delta = np.zeros((468, 3), np.float32)
+    delta[lips, 1] = raised
+    out = openings()._with_fold(face, delta)
+    room = STRETCHED * (face[lip, 1] - face[fold, 1])
+    np.testing.assert_allclose(raised - out[fold, 1], room * np.tanh(raised / room), atol=1e-6)
+    assert out[fold, 1].min() > 0 and (raised - out[fold, 1]).max() < STRETCHED * (face[lip, 1] - face[fold, 1]).max()
+    # Skin further down goes along as well, less and less; lips, the chin's tip and all above the mouth do not.
+    assert (out[below[2:5], 1] < out[fold[2:5], 1]).all() and (out[below, 1] > 0.5 * out[fold, 1]).all()
+    still = np.r_[lips, 1, 33, 263, 10]
+    np.testing.assert_allclose(out[still], delta[still], atol=1e-6)
+    assert abs(out[152, 1]) < 0.2 * out[fold[3], 1]
+    np.testing.assert_array_equal(out[:, [0, 2]], delta[:, [0, 2]])
+    np.testing.assert_array_equal(openings()._with_fold(face, -delta), -delta)  # a lowered lip presses it together
+    lifted = openings().lips(face, delta, speech(), 0.0, 0.0)
+    assert lifted[fold, 1].min() > 0.7 * out[fold, 1].min()  # smiles are held back a little
 
 
 def test_lips_that_stay_closed_are_not_pursed() -> None:

@@ -48,6 +48,11 @@ BROADEST, BROADER = 0.72, 0.05
 # How far around a corner of the mouth the skin goes along with it: the crease beyond the tracked corner would be drawn
 # out to a streak.
 CREASE_REACH = 0.12
+# How much, over what there is, the skin between the lower lip and the fold under it may be stretched, approached and
+# never passed: the lip's soft edge would be drawn out to a smear. How far around that fold skin goes along; and what is
+# there at least, over the eye distance.
+STRETCHED, FOLD_REACH, LIP_TO_FOLD = 0.5, 0.12, 0.02
+BESIDE_FOLD = np.array([212, 432])  # below the corners of the mouth, where it ends
 LID_REACH, UPPER_LID = 0.08, 0.75
 # From which factor on eyes count as widened, and how much of that the lower lid does.
 WIDE, FOLLOWS = 1.15, 0.12
@@ -89,6 +94,8 @@ class Openings:
             self._spread(lips[:, 0], lips[:, 1], fixed, LIP_REACH["upper"]),
             self._spread(lips[:, 1], lips[:, 0], fixed, LIP_REACH["lower"]),
         )
+        lip, fold = topo.UNDER_LIP[:2]
+        self._fold_spread = self._spread(fold, lip, BESIDE_FOLD, FOLD_REACH)
         self._lids = []
         for pairs, corners in zip(LID_PAIRS, EYE_CORNERS, strict=True):
             up = self._spread(pairs[:, 0], pairs[:, 1], corners, LID_REACH)
@@ -157,6 +164,15 @@ class Openings:
         upper = rise / (rise + drop)
         out[:, 1] += self._lip_spread[0] @ (upper * change)
         out[:, 1] -= self._lip_spread[1] @ ((1 - upper) * change)
+        return self._with_fold(source, out)
+
+    def _with_fold(self, source: np.ndarray, delta: np.ndarray) -> np.ndarray:
+        """(468, 3) delta whose fold under the lower lip comes along with a lip that is raised."""
+        lip, fold = topo.UNDER_LIP[:2]
+        room = STRETCHED * np.maximum(source[lip, 1] - source[fold, 1], LIP_TO_FOLD * self._eye)
+        apart = np.maximum(delta[lip, 1] - delta[fold, 1], 0)
+        out = delta.copy()
+        out[:, 1] += self._fold_spread @ (apart - room * np.tanh(apart / room))
         return out
 
     def shut(self, delta: np.ndarray) -> np.ndarray:
