@@ -63,6 +63,12 @@ def test_little_that_is_seen_changes_little():
     assert np.abs(flat / flat.sum(1, keepdims=True) - usual / usual.sum(1, keepdims=True)).max() < 0.02
 
 
+def test_a_grey_picture_stays_grey():
+    grey = np.repeat(LEVELS[:, None], 3, 1)
+    np.testing.assert_allclose(channel_shares([grey])[30:240], 1, atol=1e-3)
+    np.testing.assert_allclose(channel_shares([np.full((500, 3), 120.0)])[110:130], 1, atol=1e-3)
+
+
 def test_what_is_no_skin_has_no_say_and_coloured_light_not_too_much():
     wanted = np.array([0.85, 1.06, 1.25])
     colours = skin(wanted)

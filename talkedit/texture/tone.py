@@ -11,12 +11,15 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from talkedit.geometry.openings import smoothstep
 from talkedit.texture.uv_map import LUMINANCE
 from talkedit.track import topology as topo
 from talkedit.track.measures import eye_distance
 
 # Usual shares of red, green and blue. Their luminance-weighted mean is 1.
 USUAL = np.array([0.9, 1.02, 1.15])
+# What is usual holds for skin this much redder than blue, log ratios; a grey picture stays grey.
+TINTED = (0.02, 0.2)
 # The farthest that shares may go from there: what changes more is make-up, a beard or coloured light.
 LEAST, MOST = np.array([0.35, 0.95, 1.0]), np.array([1.0, 1.25, 1.7])
 # Log luminance that counts as around; the spread of it at which the shot and what is usual count alike, and how many
@@ -100,9 +103,11 @@ def _slopes(level: np.ndarray, hue: np.ndarray, weight: np.ndarray) -> np.ndarra
     if count < 1e-6:
         return USUAL
     mean = (weight @ level) / count
-    colour = np.exp(weight @ hue / count) * LUMINANCE
+    tint = weight @ hue / count
+    colour = np.exp(tint) * LUMINANCE
+    tinted = float(smoothstep(tint[0] - tint[2], *TINTED))
     usual = SPREAD**2 * (count + POINTS)
     away = level - mean
-    slope = (weight * away) @ (hue - weight @ hue / count) + usual * (USUAL - 1)
+    slope = (weight * away) @ (hue - tint) + usual * tinted * (USUAL - 1)
     shares = np.clip(1 + slope / ((weight * away) @ away + usual), LEAST, MOST)
     return shares * colour.sum() / (shares @ colour)
