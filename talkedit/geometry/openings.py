@@ -49,9 +49,8 @@ BROADEST, BROADER = 0.72, 0.05
 # out to a streak.
 CREASE_REACH = 0.12
 # How much, over what there is, the skin between the lower lip and the fold under it may be stretched, approached and
-# never passed: the lip's soft edge would be drawn out to a smear. How far around that fold skin goes along; and what is
-# there at least, over the eye distance.
-STRETCHED, FOLD_REACH, LIP_TO_FOLD = 0.5, 0.12, 0.02
+# never passed: the lip's soft edge would be drawn out to a smear. How far around that fold skin goes along.
+STRETCHED, FOLD_REACH = 0.4, 0.12
 BESIDE_FOLD = np.array([212, 432])  # below the corners of the mouth, where it ends
 LID_REACH, UPPER_LID = 0.08, 0.75
 # From which factor on eyes count as widened, and how much of that the lower lid does.
@@ -164,12 +163,15 @@ class Openings:
         upper = rise / (rise + drop)
         out[:, 1] += self._lip_spread[0] @ (upper * change)
         out[:, 1] -= self._lip_spread[1] @ ((1 - upper) * change)
-        return self._with_fold(source, out)
+        return self._with_fold(out)
 
-    def _with_fold(self, source: np.ndarray, delta: np.ndarray) -> np.ndarray:
-        """(468, 3) delta whose fold under the lower lip comes along with a lip that is raised."""
+    def _with_fold(self, delta: np.ndarray) -> np.ndarray:
+        """(468, 3) delta whose fold under the lower lip comes along with a lip that is raised.
+
+        What lies between both is the mean face's: the tracked one trembles.
+        """
         lip, fold = topo.UNDER_LIP[:2]
-        room = STRETCHED * np.maximum(source[lip, 1] - source[fold, 1], LIP_TO_FOLD * self._eye)
+        room = STRETCHED * (self._mean[lip, 1] - self._mean[fold, 1])
         apart = np.maximum(delta[lip, 1] - delta[fold, 1], 0)
         out = delta.copy()
         out[:, 1] += self._fold_spread @ (apart - room * np.tanh(apart / room))
