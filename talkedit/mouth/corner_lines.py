@@ -12,7 +12,7 @@ import numpy as np
 
 from talkedit.composite.warp import bounds
 from talkedit.geometry.openings import smoothstep
-from talkedit.mouth.rows import gap_of
+from talkedit.mouth.rows import along_lips, gap_of
 
 # So much further apart, and so much narrower, over the eye distance, an edit must make lips for their line to go; and
 # how much of it goes from lips that stay shut, and how much further out: their ends are as dark and thin as it is.
@@ -43,8 +43,9 @@ def without_lines(rgb: np.ndarray, loop: np.ndarray, target: np.ndarray, eye: fl
     if share <= 0:
         return rgb
     out = rgb.copy()
-    for corner, other in ((loop[0], loop[10]), (loop[10], loop[0])):
-        _fill(out, corner, corner - other, eye, share, FURTHER * (1 - parted))
+    along = along_lips(loop)
+    for corner, outwards in ((loop[0], -along), (loop[10], along)):
+        _fill(out, corner, outwards, eye, share, FURTHER * (1 - parted))
     return out
 
 
@@ -54,19 +55,18 @@ def _fill(rgb: np.ndarray, corner: np.ndarray, outwards: np.ndarray, eye: float,
     Args:
         rgb: (H, W, 3) uint8.
         corner: (2,) pixels.
-        outwards: (2,) direction away from the mouth.
+        outwards: (2,) unit vector away from the mouth.
         eye: outer-eye distance, pixels.
         share: 0..1, how much of it.
         further: how much further out than usual the filling begins, over the eye distance.
     """
-    along = outwards / max(float(np.linalg.norm(outwards)), 1e-6)
     width, half = round((ENDS[1] - _FROM) * eye), round(_ACROSS * eye)
     if min(width, half) < 3:
         return
     out = _FROM + np.arange(width, dtype=np.float32) / eye
     across = np.arange(-half, half + 1, dtype=np.float32) / eye
     # Columns of the patch go outwards, its rows across the line.
-    turn = np.array([[along[0], -along[1]], [along[1], along[0]]])
+    turn = np.array([[outwards[0], -outwards[1]], [outwards[1], outwards[0]]])
     place = np.c_[turn, corner + turn @ [_FROM * eye, -half]]
     size = width, len(across)
     patch = cv2.warpAffine(

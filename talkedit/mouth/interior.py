@@ -18,7 +18,7 @@ from talkedit.geometry.openings import smoothstep
 from talkedit.mouth.alignment import polygon
 from talkedit.mouth.inside import Inside
 from talkedit.mouth.lips import beside_lips, between_lips
-from talkedit.mouth.rows import brightness, depth, gap_of
+from talkedit.mouth.rows import along_lips, brightness, depth, gap_of
 
 SHOWS_TEETH = (0.02, 0.06)  # gaps, in eye distances, over which hidden teeth come out: in a narrower one all is shadow
 SHOWS_DRAWN = (0.03, 0.1)  # the same for drawn ones: nobody misses them in shadow
@@ -212,14 +212,8 @@ def _sunk(trust: float, source: np.ndarray, eye: float) -> np.ndarray:
         source: (20, 2) inner lips, pixels.
         eye: outer-eye distance, pixels.
     """
-    along = _along(source)
+    along = along_lips(source)
     return (1 - trust) * SINKS * eye * np.array([-along[1], along[0]])
-
-
-def _along(lip: np.ndarray) -> np.ndarray:
-    """(2,) unit vector from corner to corner of an (11, 2) inner lip, or of (20, 2) ones."""
-    along = lip[10] - lip[0]
-    return along / max(float(np.linalg.norm(along)), 1e-6)
 
 
 def _parted(x: np.ndarray, y: np.ndarray, loop: np.ndarray) -> np.ndarray:
@@ -229,7 +223,7 @@ def _parted(x: np.ndarray, y: np.ndarray, loop: np.ndarray) -> np.ndarray:
         x, y: (1, w) and (h, 1) pixel positions.
         loop: (20, 2) inner lips.
     """
-    along = _along(loop)
+    along = along_lips(loop)
     at = [np.maximum.accumulate(loop[lip] @ along) for lip in _LIPS]
     across = [loop[lip] @ [-along[1], along[0]] for lip in _LIPS]
     knots = np.linspace(at[0][0], at[0][-1], 33)
@@ -282,7 +276,7 @@ def _bent(
         source, target: (11, 2) one inner lip from corner to corner, before and after the edit.
         hold: distance from the lip, pixels, over which it lets go of the lip's own sideways movement.
     """
-    axis = _along(target)
+    axis = along_lips(target)
     across = np.array([-axis[1], axis[0]])
     moved = target - source
     along_lip = np.maximum.accumulate((target - target[0]) @ axis + np.arange(len(target)) * 1e-4)

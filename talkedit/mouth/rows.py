@@ -36,6 +36,12 @@ def gap_of(loop: np.ndarray) -> float:
     return float(np.hypot(*(lower - upper)))
 
 
+def along_lips(lip: np.ndarray) -> np.ndarray:
+    """(2,) unit vector from corner to corner of an (11, 2) inner lip, or of (20, 2) ones."""
+    along = lip[10] - lip[0]
+    return along / max(float(np.linalg.norm(along)), 1e-6)
+
+
 def depth(x: np.ndarray, y: np.ndarray, loop: np.ndarray) -> np.ndarray:
     """Position between the lips: 0 at the upper inner lip's middle, 1 at the lower's."""
     upper, lower = middles(loop)

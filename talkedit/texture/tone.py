@@ -66,11 +66,10 @@ def channel_shares(colours: list[np.ndarray]) -> np.ndarray:
     Args:
         colours: (N, 3) in 0..255 of frames of a shot, see :func:`skin_colours`.
     """
-    usual = np.tile(USUAL, (256, 1)).astype(np.float32)
     seen = np.concatenate([np.zeros((0, 3), np.float32), *colours])
     seen = seen[seen @ LUMINANCE > _DARKEST].astype(np.float64)
     if len(seen) == 0:
-        return usual
+        return np.tile(USUAL, (256, 1)).astype(np.float32)
     level = np.log(seen @ LUMINANCE)
     hue = np.log(np.maximum(seen, 1)) - level[:, None]
     near = np.exp(-0.5 * ((_KNOTS[:, None] - level) / AROUND) ** 2)
@@ -86,6 +85,7 @@ def channel_shares(colours: list[np.ndarray]) -> np.ndarray:
 
 
 def _median(values: np.ndarray, weights: np.ndarray) -> float:
+    """The value below which half of the weight lies."""
     order = np.argsort(values)
     total = np.cumsum(weights[order])
     return float(values[order][min(np.searchsorted(total, total[-1] / 2), len(values) - 1)])
