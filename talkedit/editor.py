@@ -53,7 +53,7 @@ from talkedit.texture.furrows import Furrows
 from talkedit.texture.gan import Look, SpeakerTexture, load_texture_gan
 from talkedit.texture.glasses import glasses_score
 from talkedit.texture.refine import MeanTexture
-from talkedit.texture.tone import channel_shares, skin_colours
+from talkedit.texture.tone import Tone, skin_colours, tone_of
 from talkedit.texture.uv_map import LUMINANCE, UvTemplate
 from talkedit.track import make_tracker
 from talkedit.track.chin import below_lip
@@ -112,7 +112,7 @@ class Speaker:
         view: the speaker's mean texture, where the GAN's code is refined.
         texture: the speaker's editor of the texture GAN, where it is used.
         texture_gain: how strongly wrinkles show in this shot.
-        shares: (256, 3) of the channels in a change of luminance, see `talkedit.texture.tone.channel_shares`.
+        tone: of the skin.
         skin: of the forehead, where furrows are drawn.
         shading: the controls of the frame before, and the change of texture they ask for.
         blur: how soft this shot is, pixels.
@@ -146,7 +146,7 @@ class Speaker:
     view: MeanTexture | None = None
     texture: SpeakerTexture | None = None
     texture_gain: float = 1.0
-    shares: np.ndarray = field(default_factory=lambda: channel_shares([]))
+    tone: Tone = field(default_factory=lambda: tone_of([]))
     skin: Skin | None = None
     shading: tuple[np.ndarray, np.ndarray] | None = None
     blur: float = CRISP
@@ -178,7 +178,7 @@ class Speaker:
             self.texture_gain = float(np.mean(self.contrast))
         if self.blurs:
             self.blur = float(np.median(self.blurs))
-        self.shares = channel_shares(self.colours)
+        self.tone = tone_of(self.colours)
         if self.rims:
             self.glasses = float(smoothstep(np.median(self.rims), *GLASSES))
         expressions = np.stack([self.fitter.expression(points) for points in self.looks])
@@ -486,7 +486,7 @@ class ClipEditor:
                 picture = self._rect(shown, warp).copy()
         if plan.ratio is not None:
             with self.clock("texture"):
-                multiply_ratio(picture, warp, plan.ratio, speaker.shares, speaker.blur)
+                multiply_ratio(picture, warp, plan.ratio, speaker.tone, speaker.blur)
         if plan.inside is not None:
             with self.clock("mouth"):
                 moved = jaws((target - mesh)[model.landmark_vertices, :2])

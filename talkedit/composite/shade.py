@@ -6,18 +6,25 @@ import cv2
 import numpy as np
 
 from talkedit.composite.warp import Warp
+from talkedit.texture.tone import Tone
+
+# A change of skin that the edit squeezes is that much less deep: no shading is steeper than it was made. Softness of
+# the squeeze, and of the luminance that says how much brighter skin may become, pixels.
+_EVEN, _AROUND = 4.0, 4
 
 
 def multiply_ratio(
-    picture: np.ndarray, warp: Warp, log_ratio: np.ndarray, shares: np.ndarray, blur: float = 0.0
+    picture: np.ndarray, warp: Warp, log_ratio: np.ndarray, tone: Tone, blur: float = 0.0
 ) -> None:
-    """Multiplies a rectangle by exp(log ratio), each channel by its share of it, in place.
+    """Multiplies a rectangle by exp(log ratio), each channel by its share of it, and not above the speaker's brightest skin.
+
+    In place.
 
     Args:
         picture: (h, w, 3) uint8.
         warp: the rectangle's texture coordinates.
         log_ratio: (T, T) float32, zero outside the edited regions.
-        shares: (256, 3) float32 by luminance, see `talkedit.texture.tone.channel_shares`.
+        tone: of the speaker's skin.
         blur: of the source, pixels: no line is sharper than what is around it.
     """
     size = log_ratio.shape[0]
@@ -31,10 +38,13 @@ def multiply_ratio(
     pad = round(3 * blur)
     rect = np.s_[max(rows[0] - pad, 0) : rows[-1] + pad + 1, max(cols[0] - pad, 0) : cols[-1] + pad + 1]
     change = change[rect] if blur == 0 else cv2.GaussianBlur(change[rect], (0, 0), blur)
-    # The share halfway between the luminance before and after.
+    change = change / cv2.GaussianBlur(np.maximum(warp.movement[1][rect], 1), (0, 0), _EVEN)
     level = cv2.cvtColor(picture[rect], cv2.COLOR_RGB2GRAY)
+    room = np.maximum(cv2.LUT(cv2.blur(level, (2 * _AROUND + 1, 2 * _AROUND + 1)), tone.room), 1e-3)
+    change = np.where(change > 0, -room * np.expm1(-change / room), change)
+    # The share halfway between the luminance before and after.
     level = cv2.multiply(level, cv2.exp(change / 2), dtype=cv2.CV_8U)
     for c in range(3):
         channel = picture[rect][..., c]
-        gain = cv2.exp(change * cv2.LUT(level, shares[:, c]))
+        gain = cv2.exp(change * cv2.LUT(level, tone.shares[:, c]))
         picture[rect][..., c] = cv2.multiply(channel.astype(np.float32), gain, dtype=cv2.CV_8U)

@@ -19,10 +19,15 @@ from talkedit.mouth.rows import along_lips, gap_of
 PARTS, NARROWS, SHUT, FURTHER = (0.015, 0.07), (0.01, 0.05), 0.6, 0.025
 # Over the eye distance: where beyond the corner the filling begins and ends, how far to either side the line may lie,
 # and how thick it may be.
-BEGINS, ENDS, ASIDE, THICK = (-0.02, 0.015), (0.13, 0.18), (0.06, 0.09), 0.06
+BEGINS, ENDS, ASIDE, THICK = (-0.02, 0.015), (0.13, 0.18), (0.06, 0.09), 0.1
+# The line may rise or fall by so much.
+SLOPE = 0.6
+# A thin line is so much deeper than softened.
+DEEPER = 1.6
 # Softness of the picture that the line is told in, and of the filling, over the eye distance.
 _SOFT, _SMOOTH = 0.006, 0.008
-_FROM, _ACROSS = -0.06, 0.14  # what is looked at, over the eye distance: from here on outwards, and so far across
+_HELD = 0.1  # a darkness that a line must outweigh to count as other than level
+_FROM, _ACROSS = -0.06, 0.18  # what is looked at, over the eye distance: from here on outwards, and so far across
 
 
 def without_lines(rgb: np.ndarray, loop: np.ndarray, target: np.ndarray, eye: float) -> np.ndarray:
@@ -39,13 +44,14 @@ def without_lines(rgb: np.ndarray, loop: np.ndarray, target: np.ndarray, eye: fl
     """
     parted = float(smoothstep((gap_of(target) - gap_of(loop)) / eye, *PARTS))
     before, after = (float(np.linalg.norm(lips[10] - lips[0])) for lips in (loop, target))
-    share = max(parted, SHUT * float(smoothstep((before - after) / eye, *NARROWS)))
+    shut = 1 - float(smoothstep(gap_of(loop) / eye, *PARTS))
+    share = max(parted, (1 - (1 - SHUT) * shut) * float(smoothstep((before - after) / eye, *NARROWS)))
     if share <= 0:
         return rgb
     out = rgb.copy()
     along = along_lips(loop)
     for corner, outwards in ((loop[0], -along), (loop[10], along)):
-        _fill(out, corner, outwards, eye, share, FURTHER * (1 - parted))
+        _fill(out, corner, outwards, eye, share, FURTHER * shut * (1 - parted))
     return out
 
 
@@ -79,10 +85,11 @@ def _fill(rgb: np.ndarray, corner: np.ndarray, outwards: np.ndarray, eye: float,
     )
     # Closing fills something everywhere in beards and noise; the line is what is more than that.
     filling = np.maximum(filling - filling[np.abs(across) > ASIDE[1]].mean(0), 0)
+    aside = across[:, None] - _slope(filling.mean(2), out, across) * np.maximum(out, 0)
     filling = np.maximum(filling, cv2.GaussianBlur(filling, (0, 0), max(_SMOOTH * eye, 0.5)))
-    filling = np.minimum(filling, fullest)  # or what is beside the line becomes lighter than skin
+    filling = np.minimum(DEEPER * filling, fullest)  # or what is beside the line becomes lighter than skin
     where = smoothstep(out - further, *BEGINS) * (1 - smoothstep(out, *ENDS))
-    filling *= (share * where * (1 - smoothstep(np.abs(across), *ASIDE))[:, None]).astype(np.float32)[..., None]
+    filling *= (share * where * (1 - smoothstep(np.abs(aside), *ASIDE))).astype(np.float32)[..., None]
     ends = np.array([[0, 0], [width, 0], [0, len(across)], size]) @ turn.T + place[:, 2]
     x0, y0, x1, y1 = bounds(ends, rgb.shape)
     if x1 <= x0 or y1 <= y0:
@@ -91,3 +98,17 @@ def _fill(rgb: np.ndarray, corner: np.ndarray, outwards: np.ndarray, eye: float,
     area = rgb[y0:y1, x0:x1]
     change = cv2.warpAffine(filling, place, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR)
     area[:] = np.minimum(area + change + 0.5, 255).astype(np.uint8)
+
+
+def _slope(filling: np.ndarray, out: np.ndarray, across: np.ndarray) -> float:
+    """How far a line moves across for each step outwards from the corner, -SLOPE..SLOPE.
+
+    Args:
+        filling: (h, w) how dark it is.
+        out: (w,) outwards from the corner, over the eye distance.
+        across: (h,) across the line.
+    """
+    near = np.abs(across)[:, None] <= ASIDE[1] + SLOPE * np.maximum(out, 0)
+    weight = filling * (near & (out > 0) & (out < ENDS[0]))
+    held = _HELD * float((out > 0).sum())
+    return float(np.clip((weight * out * across[:, None]).sum() / ((weight * out**2).sum() + held), -SLOPE, SLOPE))

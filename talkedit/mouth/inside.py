@@ -39,9 +39,9 @@ CAVITY_SHARE, CAVITY_RED, RED_LIPS = 0.18, np.float32([0.06, 0, 0]), 0.2
 SHOWS_DARK = (0.35, 0.55)
 FEW = 30  # pixels of the inside that tell its dark as well as the usual one does
 RING = 0.12  # lips are looked at so far outside their inner edge, over the distance to the mouth's middle
-# What lies nearer to the lips than that is theirs, not a row's, over the eye distance; up to the second distance what
-# looks like lips is.
-RIM, NEAR = 0.013, (0.012, 0.028)
+# What lies nearer to the lips than that is theirs, not a row's, over the eye distance, and at most such a share of the
+# gap; up to the last distance what looks like lips is.
+RIM, THIN, NEAR = 0.013, 0.2, (0.012, 0.028)
 REDDER, BRIGHTER = (0.65, 0.9), (0.4, 0.65)  # redness and brightness that look like lips, over theirs
 # Over which gaps, over their width, tracked lips are those of a rounded mouth, which lie far outside the real ones; and
 # how much the share of lips in the rim between them, beside a half, counts for that. Teeth that fill such shares of it
@@ -53,6 +53,12 @@ TINGED = (0.05, 0.12)
 DIMMED = (0.7, 0.9)  # and what is so much darker is their shadow
 BENT = (0.02, 0.04)  # how far from a straight line rows end, over the eye distance
 BELIEVED = (0.4, 0.8)  # trust in a lower row that surely shows
+# What shows between upper teeth and a lower lip so near below them, over the eye distance, is no part of a lower row that
+# was never seen: crumbs of teeth and gaps, that would go down with the lip.
+CRUMBS = 0.03
+# So near to the lip it is under, over the eye distance, a row's own teeth pass into the remembered ones, which have no
+# highlights: in mouths that are so far open.
+MELTS, WIDE = (0.012, 0.05), (0.05, 0.08)
 FEATHER = 0.008  # softness of what is cut out, over the eye distance
 GOES_ON = 0.03  # how far the inside is continued under the lips, about, over the eye distance
 # Over which shares of the inside around it that fades, and darkens to what share of its brightness.
@@ -173,7 +179,9 @@ def look_inside(
     feather = max(blur, FEATHER * eye)
     rgb, grey, here = area.astype(np.float32), brightness(area), loop - corner.astype(np.float32)
     red = redness(rgb)
-    seen, like_lips, near, rimmed = _seen(red, grey, here, eye, feather, lips)
+    seen, like_lips, away, rimmed = _seen(red, grey, here, eye, feather, lips)
+    near, melts = 1 - smoothstep(away, *NEAR), 1 - smoothstep(away, *MELTS)
+    melts *= float(smoothstep(gap / eye, *WIDE))
     like_teeth = toothness(rgb, light)
     rows, teeth, lower, side, shut = _part(
         area, grey, seen, like_teeth, here, behind, registration, (corner, eye, feather), smiles
@@ -186,6 +194,8 @@ def look_inside(
         mine = seen * share
         if rows[k] is None:  # without teeth all moves as the lip does
             mine += like_lips * share
+            if k == 1 and rows[0] is not None:
+                mine *= 1 - near * _right_below(teeth[0], eye)
             shaded.append(np.zeros_like(mine))
         else:
             lit = rows[k].level(corner, grey.shape) * np.float32(gains[k])
@@ -197,6 +207,7 @@ def look_inside(
             dimmed = 1 - smoothstep(grey / np.maximum(lit * np.float32(more), 1), *DIMMED)
             theirs = near * teeth[k] * np.maximum(tinged, dimmed) * bright
             mine *= 1 - cv2.dilate(theirs.astype(np.float32), np.ones((3, 3), np.uint8))
+            mine *= 1 - melts * teeth[k] * (side if k else 1 - side)
             shaded.append(rows[k].where(corner, grey.shape, wide=True) * (1 - bright))
             if k == 0:  # only the shadow that the upper lip throws on teeth is seen there, not the teeth
                 mine *= 1 - teeth[k] * (1 - bright)
@@ -231,6 +242,12 @@ def look_inside(
     )
 
 
+def _right_below(teeth: np.ndarray, eye: float) -> np.ndarray:
+    """(h, w) 0..1: less than ``CRUMBS`` below (h, w) upper teeth, or among them."""
+    reach = max(1, round(CRUMBS * eye))
+    return cv2.dilate(teeth, np.ones((reach + 1, 1), np.uint8), anchor=(0, reach))
+
+
 def _premultiplied(rgb: np.ndarray, share: np.ndarray) -> np.ndarray:
     """(h, w, 4) float32 colours times the share that shows, and that share."""
     return cv2.merge([*(channel * share for channel in cv2.split(rgb)), share])
@@ -256,19 +273,19 @@ def _seen(
         lips: (3,) their colour.
 
     Returns:
-        (h, w) 0..1 each; (h, w) 0..1, so near to the lips that it may be their rim; 0..1, how much of that looks like
-        lips.
+        (h, w) 0..1 each; (h, w) how far from the lips, over the eye distance; 0..1, how much of what is so near that it
+        may be their rim looks like lips.
     """
     inside = polygon(loop, grey.shape)
-    away, _, _ = beside_lips(loop, np.zeros_like(loop), inside, NEAR[1] * eye)
-    body = inside * np.clip((away - max(1.0, RIM * eye)) / feather + 0.5, 0, 1)
+    away, _, _ = beside_lips(loop, np.zeros_like(loop), inside, MELTS[1] * eye)
+    body = inside * np.clip((away - max(1.0, min(RIM * eye, THIN * gap_of(loop)))) / feather + 0.5, 0, 1)
     # Tracked lips may lie outside the real ones, most of all in the corners.
     red = smoothstep(red / max(float((lips[0] - lips[2]) / lips[0]), 0.05), *REDDER)
     near = 1 - smoothstep(away / eye, *NEAR)
     like = red * smoothstep(grey / float(lips.mean()), *BRIGHTER) * near
     rimmed = float((body * like).sum() / max(float((body * near).sum()), 1e-6))
     like = cv2.dilate(like.astype(np.float32), np.ones((3, 3), np.uint8))  # with the pixels that lips shine through
-    return (body * (1 - like)).astype(np.float32), (body * like).astype(np.float32), near, rimmed
+    return (body * (1 - like)).astype(np.float32), (body * like).astype(np.float32), away / eye, rimmed
 
 
 def _part(

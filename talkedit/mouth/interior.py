@@ -21,6 +21,7 @@ from talkedit.mouth.lips import beside_lips, between_lips
 from talkedit.mouth.rows import along_lips, brightness, depth, gap_of
 
 SHOWS_TEETH = (0.02, 0.06)  # gaps, in eye distances, over which hidden teeth come out: in a narrower one all is shadow
+OUT = (0.05, 0.35)  # unless the frame itself shows so much of them
 SHOWS_DRAWN = (0.03, 0.1)  # the same for drawn ones: nobody misses them in shadow
 # So much of their light teeth lose between lips that are hardly apart, over such gaps in eye distances, unless the
 # frame shows how bright they are. Real ones lose more, but light that changes with every word looks like teeth that
@@ -146,7 +147,7 @@ def fill_mouth(
             teeth = row.where(from_row, shape)
             if whole > 0:
                 teeth += whole * (row.where(from_row, shape, wide=True) - teeth)
-            teeth *= (alpha > 0) * np.float32(opened * smoothstep(inside.trust[k], *FADES)) * (1 - drawn)
+            teeth *= (alpha > 0) * np.float32(max(opened, smoothstep(inside.lit[k], *OUT)) * smoothstep(inside.trust[k], *FADES)) * (1 - drawn)
             colours = np.zeros((*shape, 3), np.uint8)
             there = around(teeth > 0)
             if there is not None:

@@ -21,6 +21,7 @@ from talkedit.mouth.grid import Grid, Rows
 from talkedit.mouth.rows import (
     SPLIT_SOFT,
     SURE,
+    brightness,
     depth,
     gap_of,
     in_middle,
@@ -30,6 +31,7 @@ from talkedit.mouth.rows import (
     split,
     teeth_end,
     toothness,
+    undivided,
 )
 from talkedit.mouth.widths import lower_like
 from talkedit.reconstruct.pose import Pose
@@ -38,7 +40,7 @@ from talkedit.track.topology import INNER_LIPS, LANDMARKS
 KEPT = 4  # mouths a row
 SPACING = 5  # frames that two of them lie apart at least
 LARGEST_YAW = 30.0  # degrees
-OPEN = 0.03  # inner-lip gap over the eye distance from which on teeth can be seen
+OPEN = 0.02  # inner-lip gap over the eye distance from which on teeth can be seen
 _LOWER_FACE = 0.8  # half the side of a still, in eye distances
 _PIXELS = (70, 260)  # limits of the scale of a kept mouth, pixels per eye distance
 # A first look at a frame is taken at about so many pixels per eye distance; it may be so far from the truth.
@@ -46,7 +48,8 @@ _GLANCE, _UNSURE = 100.0, 1.1
 _UPPER_ABOVE, _LOWER_BELOW = 0.8, 0.3  # where each row can be between the lips
 # Upper teeth end so far below the lips of the mean face, give or take, in eye distances.
 EDGE, ANATOMY = 0.02, 0.03
-SHRINK = 1.5  # tracked inner lips lie up to so many pixels outside the real ones
+# Tracked inner lips lie up to so many pixels outside the real ones, and at most such a share of the gap.
+SHRINK, THIN = 1.5, 0.2
 # Inner-lip gap over the eye distance that bares most people's upper teeth: who shows none in most such frames hides
 # them.
 GAPES = 0.08
@@ -54,6 +57,9 @@ UPPER_LIP = 13  # the landmark in the middle of the upper lip's inner edge
 # Where upper teeth end is known from so many mouths that gape, with so much free below them, over the eye distance. The
 # base of the nose rises as mouths open, so that it says nothing of where the jaw is: lower rows do without.
 TOLD, CLEAR = 5, 0.03
+# Teeth that fill lips so far apart, over the eye distance, are the upper ones alone unless a line divides them; their row
+# ends at such a depth then.
+ALONE, ENDS = (0.05, 0.13), 1.3
 LOOSE = 0.12  # lower teeth come from behind their lip: what lies that far above it, over the eye distance, is others
 OTHERS = 0.05  # how much better, on average, lower teeth's widths fit an upper row that is none: see `lower_like`
 
@@ -200,18 +206,23 @@ class MouthMemory:
         if x0 >= x1 or y0 >= y1:
             return out
         rect, lips = np.s_[y0:y1, x0:x1], loop - [x0, y0]
-        inside = polygon(lips, out[rect].shape, -SHRINK)
+        inside = polygon(lips, out[rect].shape, -min(SHRINK, THIN * gap_of(lips)))
         x, y = np.arange(x1 - x0, dtype=np.float32)[None], np.arange(y1 - y0, dtype=np.float32)[:, None]
         between, gap = depth(x, y, lips), gap_of(loop)
         middle, sure, end = loop.mean(0), SURE, None
+        near = in_middle(x, lips, self.grid.pixels, between.shape)
         if upper is not None:
-            end = row_end(upper[rect], between, in_middle(x, lips, self.grid.pixels, between.shape))
+            end = row_end(upper[rect], between, near)
+        end_unknown = end is None and len(self.ends) < TOLD
         if end is None:
             known = not is_lower and len(self.ends) >= TOLD
             sure = SURE if known else ANATOMY
             lowest = float(np.median(self.ends)) if known else self.grid.lips_at + EDGE * self.grid.pixels
             end = float(depth(middle[:1], np.array([lowest - (jaws[1] if is_lower else 0)]), loop)[0])
         edge = split(picture[rect], inside, between, end, sure * self.grid.pixels / gap)
+        if end_unknown and ALONE[0] < gap / self.grid.pixels < ALONE[1]:
+            teeth = inside * toothness(picture[rect], skin_around(picture, loop))
+            edge += undivided(brightness(picture[rect]), teeth, inside * near) * max(ENDS - edge, 0)
         below = np.clip((between - edge) * gap / SPLIT_SOFT + 0.5, 0, 1)
         out[rect] = inside * (below if is_lower else 1 - below)
         return out

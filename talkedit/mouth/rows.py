@@ -19,6 +19,9 @@ SPLIT_SOFT = 3.0  # pixels over which one row passes into the other
 _PALE, _BRIGHT = (0.42, 0.22), (0.35, 0.7)
 # The uppermost depths that may be a shadow; and how much, beside a black line, it counts that all teeth are upper ones.
 SHADED, UPPER = 2, 0.015
+# A column of the mouth shows one row if teeth fill so much of it and are nowhere darker between, by such a share; over
+# which shares of the columns that counts.
+_FILLED, _DIP, _MOST = 0.75, 0.85, (0.5, 0.8)
 _LAYERS = 100  # thin layers between the lips
 _COARSE, _BARED = 32, 0.5  # thicker ones; and how much of one must look like teeth where a row shows
 _EVENLY = np.full((1, 3), 1 / 3, np.float32)
@@ -143,6 +146,25 @@ def teeth_end(teeth: np.ndarray, between: np.ndarray, clear: float) -> float | N
         return None
     before = share[end - 1]
     return float((end - 1 + (before - share[top] / 2) / max(before - share[end], 1e-6) + 0.5) / _COARSE)
+
+
+def undivided(grey: np.ndarray, teeth: np.ndarray, middle: np.ndarray) -> float:
+    """0..1: what looks like teeth goes on from lip to lip, with nothing dark across that would part two rows.
+
+    Args:
+        grey: (h, w) float32 brightness.
+        teeth: (h, w) 0..1, how much it looks like teeth between the lips.
+        middle: (h, w) 0..1, the middle of the mouth's inside.
+    """
+    sure, columns = teeth > 0.5, (middle > 0.5).any(0)
+    if not sure[:, columns].any():
+        return 0.0
+    matt = np.minimum(grey, np.percentile(grey[sure], 60))  # no highlight makes its surroundings dark
+    shown = np.where(sure, matt, 0)
+    either = np.minimum(np.maximum.accumulate(shown, 0), np.maximum.accumulate(shown[::-1], 0)[::-1])
+    least = np.where(either > 0, matt / np.maximum(either, 1), 1).min(0)
+    filled = (sure & (middle > 0.5)).sum(0) / np.maximum((middle > 0.5).sum(0), 1)
+    return float(smoothstep(((least > _DIP) & (filled > _FILLED))[columns].mean(), *_MOST))
 
 
 def brightness(picture: np.ndarray) -> np.ndarray:

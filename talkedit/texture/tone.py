@@ -1,12 +1,14 @@
-"""How the colour of a speaker's skin changes with its luminance.
+"""How the colour of a speaker's skin changes with its luminance, and how bright it gets.
 
 Skin in shadow turns warmer, not grey: light that scatters inside it comes back red. How much so is the light's and the
 camera's doing, most of all where the red of lit skin is clipped: made darker by the same factor in all channels, it
 turns grey or green. A share c(Y) = d log C / d log Y is read off what the shot shows of the skin, by ridge regression
-around each luminance, held to what is usual where it shows little.
+around each luminance, held to what is usual where it shows little. And no cheek may shine as nothing in the shot does.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -29,6 +31,8 @@ AROUND, SPREAD, POINTS = 0.2, 0.06, 60
 NEAR, SOFT = 0.12, 0.012
 # Colours stranger than that beside the rest of the same luminance, log ratios, are no skin.
 STRANGE = 0.25
+# Of the shot's skin, the percentile of luminance that none may be made brighter than.
+BRIGHTEST = 90
 _DARKEST = 12.0  # luminance below which noise and the codec make the colour
 _KNOTS = np.log(np.geomspace(16, 255, 12))
 
@@ -37,6 +41,27 @@ _BOUNDS = np.r_[
     topo.RIGHT_EYE, topo.LEFT_EYE, topo.RIGHT_BROW, topo.LEFT_BROW, [98, 97, 2, 326, 327],
 ]  # fmt: skip
 _CANDIDATES = np.setdiff1d(np.arange(topo.LANDMARKS), np.r_[_BOUNDS, topo.FACE_OVAL])
+
+
+@dataclass(frozen=True)
+class Tone:
+    """What a shot shows of its speaker's skin.
+
+    Attributes:
+        shares: (256, 3) float32: for skin of each luminance, by how much each channel takes part in its change.
+        room: (256,) float32, by how much the log luminance of such skin may rise.
+    """
+
+    shares: np.ndarray
+    room: np.ndarray
+
+
+def tone_of(colours: list[np.ndarray]) -> Tone:
+    """The tone of (N, 3) colours in 0..255 of frames of a shot, see :func:`skin_colours`."""
+    level = np.concatenate([np.zeros((0, 3), np.float32), *colours]) @ LUMINANCE
+    brightest = float(np.percentile(level, BRIGHTEST)) if len(level) else 255.0
+    room = np.log(np.maximum(brightest, 1) / np.maximum(np.arange(256), 1))
+    return Tone(channel_shares(colours), np.maximum(room, 0).astype(np.float32))
 
 
 def skin_colours(rgb: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
