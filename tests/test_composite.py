@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import cv2
@@ -23,10 +24,10 @@ from talkedit.mouth.grid import jaws
 from talkedit.mouth.inside import look_inside
 from talkedit.mouth.interior import fill_mouth
 from talkedit.mouth.registration import Registration
-from talkedit.texture.tone import USUAL, channel_shares
+from talkedit.texture.tone import USUAL, Tone, tone_of
 
 HEIGHT, WIDTH, SCALE = 240, 220, 90.0
-SHARES = channel_shares([])
+TONE = Tone(tone_of([]).shares, np.full(256, 1e6, np.float32))  # as bright as one likes
 
 
 @cache
@@ -157,7 +158,7 @@ def test_bounds() -> None:
 def test_zero_ratio_is_no_change() -> None:
     picture = sample(noise(), warped(mesh(), mesh()))
     before = picture.copy()
-    multiply_ratio(picture, warped(mesh(), mesh()), np.zeros((256, 256), np.float32), SHARES)
+    multiply_ratio(picture, warped(mesh(), mesh()), np.zeros((256, 256), np.float32), TONE)
     np.testing.assert_array_equal(picture, before)
 
 
@@ -166,7 +167,7 @@ def test_constant_ratio_multiplies_the_face_and_only_it(change: float) -> None:
     warp = warped(mesh(), mesh())
     before = sample(noise(), warp)
     picture = before.copy()
-    multiply_ratio(picture, warp, np.full((256, 256), change, np.float32), SHARES)
+    multiply_ratio(picture, warp, np.full((256, 256), change, np.float32), TONE)
     face = warp.hit >= 0
     np.testing.assert_array_equal(picture[~face], before[~face])
     gain = np.exp(change * USUAL)
@@ -186,10 +187,39 @@ def test_each_luminance_has_its_own_shares() -> None:
     warp = warped(mesh(), mesh())
     for level, change, own in ((150, -0.3, True), (104, -0.3, False), (96, -0.3, False), (96, 0.3, True)):
         picture = np.full((*warp.shape, 3), level, np.uint8)
-        multiply_ratio(picture, warp, np.full((256, 256), change, np.float32), shares)
+        multiply_ratio(picture, warp, np.full((256, 256), change, np.float32), replace(TONE, shares=shares))
         inside = cv2.erode((warp.hit >= 0).astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
         gain = np.exp(change * (shares[255] if own else shares[0]))
         assert np.abs(picture[inside] - level * gain).max() <= 0.5 + 1e-3
+
+
+def test_what_the_edit_squeezes_is_shaded_the_less() -> None:
+    """Shading is no steeper than it was made: a face at half its height takes half of the change."""
+    low = mesh().copy()
+    low[:, 1] = low[:, 1].mean() + 0.5 * (low[:, 1] - low[:, 1].mean())
+    for target, share in ((mesh(), 1.0), (low, 0.5)):
+        warp = warped(mesh(), target)
+        picture = np.full((*warp.shape, 3), 150, np.uint8)
+        multiply_ratio(picture, warp, np.full((256, 256), -0.3, np.float32), TONE)
+        inside = cv2.erode((warp.hit >= 0).astype(np.uint8), np.ones((41, 41), np.uint8)) > 0
+        assert np.median(picture[inside][:, 1]) == pytest.approx(150 * np.exp(-0.3 * share * USUAL[1]), abs=1.5)
+
+
+def test_no_skin_becomes_brighter_than_the_brightest_of_the_shot() -> None:
+    tone = tone_of([np.full((50, 3), 180.0)])
+    warp, ratio = warped(mesh(), mesh()), np.full((256, 256), 0.3, np.float32)
+    face = cv2.erode((warp.hit >= 0).astype(np.uint8), np.ones((15, 15), np.uint8)) > 0
+    after = []
+    for level in (60, 120, 160, 178, 200):
+        picture = np.full((*warp.shape, 3), level, np.uint8)
+        multiply_ratio(picture, warp, ratio, tone)
+        after.append(float(picture[face].mean()) / level)
+    assert after[0] == pytest.approx(np.exp(0.26), abs=0.03)  # far below it nearly all of the change
+    assert all(a > b for a, b in zip(after, after[1:-1], strict=False))
+    assert 160 < 160 * after[2] <= 180 and after[3] < 1.02 and after[4] == pytest.approx(1, abs=0.005)
+    dark = np.full((*warp.shape, 3), 200, np.uint8)
+    multiply_ratio(dark, warp, -ratio, tone)
+    assert dark[face].mean() == pytest.approx(200 * np.exp(-0.3), abs=1.5)  # darker is another thing
 
 
 def test_ratio_lands_where_its_texel_lies() -> None:
@@ -200,7 +230,7 @@ def test_ratio_lands_where_its_texel_lies() -> None:
         u, v = (model().uv[landmark] * 256).astype(int)
         ratio[v - 3 : v + 4, u - 3 : u + 4] = -0.3
         picture = np.full((*warp.shape, 3), 200, np.uint8)
-        multiply_ratio(picture, warp, ratio, SHARES)
+        multiply_ratio(picture, warp, ratio, TONE)
         y, x = np.nonzero((picture != 200).any(-1))
         centre = np.array([x.mean() + warp.x0, y.mean() + warp.y0])
         assert np.linalg.norm(centre - mesh()[landmark, :2]) < 2.5

@@ -22,12 +22,20 @@ def lips(width: float = 100.0, gap: float = 1.0, roll: float = 0.0) -> np.ndarra
     return (loop @ turn.T + CENTRE).astype(np.float32)
 
 
-def shut(roll: float = 0.0) -> np.ndarray:
-    """(320, 400, 3) skin with the dark line of a mouth that ends 0.08 eye distances beyond its tracked corners."""
+def shut(roll: float = 0.0, rises: float = 0.0) -> np.ndarray:
+    """(320, 400, 3) skin with the dark line of a mouth that ends 0.08 eye distances beyond its tracked corners.
+
+    Beyond them it may rise by a share of the way.
+    """
     picture = np.full((320, 400, 3), SKIN, np.uint8)
     end = np.float32([np.cos(roll), np.sin(roll)]) * (50 + 0.08 * EYE)
     first, last = (tuple(round(v * 16) for v in CENTRE + side * end) for side in (-1, 1))
     cv2.line(picture, first, last, (90, 50, 45), 4, cv2.LINE_AA, 4)
+    if rises:
+        picture[:] = SKIN
+        out = 0.08 * EYE
+        path = np.float32([[-50 - out, -rises * out], [-50, 0], [50, 0], [50 + out, -rises * out]]) + CENTRE
+        cv2.polylines(picture, [np.round(path * 16).astype(int)], False, (90, 50, 45), 4, cv2.LINE_AA, 4)
     return cv2.GaussianBlur(picture, (0, 0), 1.0)
 
 
@@ -87,3 +95,22 @@ def test_a_beard_keeps_its_grain():
     near = np.s_[140:181, 255:275]
     assert out[near].std() > 0.85 * beard[near].std()
     assert abs(float(out[near].mean()) - float(beard[near].mean())) < 4
+
+
+def test_of_an_open_mouth_that_narrows_all_of_the_line_goes_up_to_the_corner():
+    """Contempt draws in the corners of a smile; the pointed end that lips have where they are shut is none of an open
+    mouth's."""
+    picture = shut()
+    before = np.mean(darkness(picture, 5))
+    shut_ones = without_lines(picture, lips(), lips(width=86), EYE)
+    open_ones = without_lines(picture, lips(gap=20), lips(width=86, gap=20), EYE)
+    assert np.mean(darkness(open_ones, 5)) < 0.15 * before < np.mean(darkness(shut_ones, 5))
+
+
+def test_a_line_that_rises_beyond_the_corners_is_followed():
+    rising = shut(rises=0.55)
+    at = [np.round(CENTRE + [side * 64, -0.55 * 14]).astype(int) for side in (-1, 1)]
+    left = without_lines(rising, lips(), lips(gap=24), EYE)
+    for x, y in at:
+        assert rising[y - 1 : y + 2, x, 0].min() < SKIN[0] - 60
+        assert left[y - 1 : y + 2, x, 0].min() > SKIN[0] - 15

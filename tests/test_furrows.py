@@ -15,7 +15,7 @@ from talkedit.emotions import CONTROLS, EMOTIONS
 from talkedit.facemodel.load import load_face_model
 from talkedit.texture.forehead import GRID, Skin
 from talkedit.texture.furrows import DEEPEST, DEPTHS, SHALLOW, SIZE, Furrows
-from talkedit.texture.tone import channel_shares
+from talkedit.texture.tone import tone_of
 from talkedit.track.topology import INNER_LIPS, LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 
 
@@ -184,7 +184,7 @@ def test_lines_are_as_soft_as_the_picture():
     for blur in (0.0, 1.0, 2.0):
         picture = np.full((size, size, 3), 200, np.uint8)
         warp = Warp(0, 0, np.stack([x, y], 2), uv, np.zeros((size, size), np.int32))
-        multiply_ratio(picture, warp, line, channel_shares([]), blur)
+        multiply_ratio(picture, warp, line, tone_of([]), blur)
         dark = 200.0 - picture[size // 2, :, 1]
         spread.append(float(np.sqrt((dark * (np.arange(size) - 48) ** 2).sum() / dark.sum())))
     assert spread[0] < 0.3

@@ -57,11 +57,11 @@ from talkedit.mouth.interior import (
     fill_mixed,
     fill_mouth,
 )
-from talkedit.mouth.invention import OPENED, invent
+from talkedit.mouth.invention import OPENED, invent, plausible
 from talkedit.mouth.lips import beside_lips, between_lips
 from talkedit.mouth.memory import KEPT, SPACING, MouthMemory
 from talkedit.mouth.registration import _BACK, _ENOUGH, _FAR, _FARTHEST, Registration, find
-from talkedit.mouth.rows import Row, depth, redness, row_end, split, teeth_end, toothness
+from talkedit.mouth.rows import Row, depth, gap_of, redness, row_end, split, teeth_end, toothness, undivided
 from talkedit.reconstruct.pose import find_pose
 from talkedit.track.topology import INNER_LIPS, OUTER_LIPS
 from talkedit.train import teeth as training
@@ -441,6 +441,35 @@ def test_where_upper_teeth_end_is_read_off_a_mouth_that_gapes_and_off_no_other()
     assert teeth_end(np.maximum(between < 0.75, lower), between, 0.1) is None  # the lower ones touch
     for nothing in (lower, 0 * lower, 0 * lower + 1):
         assert teeth_end(nothing, between, 0.1) is None
+
+
+def test_teeth_from_lip_to_lip_are_one_row_unless_something_dark_runs_across() -> None:
+    grey, teeth, middle = np.full((40, 60), 200, np.float32), np.ones((40, 60), np.float32), np.ones((40, 60))
+    grey[:, ::12] = 90  # lines between teeth
+    assert undivided(grey, teeth, middle) == 1
+    line = grey.copy()
+    line[24:26] *= 0.6
+    assert undivided(line, teeth, middle) == 0
+    half = teeth.copy()
+    half[20:] = 0
+    assert undivided(grey, half, middle) == 0
+    shiny = grey.copy()
+    shiny[4:8], shiny[28:32] = 255, 255  # what lies between highlights is no dark
+    assert undivided(shiny, teeth, middle) == 1
+    assert undivided(grey, 0 * teeth, middle) == 0
+
+
+def test_upper_teeth_that_fill_lips_hardly_apart_give_no_lower_row() -> None:
+    """Cut at where most people's upper teeth end, their tips would go down with the jaw."""
+    landmarks = face(0.1)
+    memory = MouthMemory(model().at_landmarks(model().mean))
+    observe(memory, draw(landmarks, 60), landmarks)
+    rows = memory.solve(0.6)
+    assert rows.lower is None
+    place = rows.grid.place(find_pose(landmarks, memory.mean), np.zeros(2))
+    tip = landmarks[INNER_LIPS[15], 1]
+    lowest = np.nonzero((rows.upper.teeth > 0.5).any(1))[0].max()
+    assert (lowest - (place[1, 1] * tip + place[1, 2])) / rows.grid.pixels == pytest.approx(0, abs=0.02)
 
 
 def test_the_memory_learns_where_upper_teeth_end() -> None:
@@ -841,7 +870,7 @@ def test_teeth_down_to_the_lower_lip_are_the_upper_row_s_where_no_lower_one_is_k
     upper, lower = (own[..., 3].sum() for own in look_inside(shown, loop, 173.0, 0.55, rows, Registration()).own)
     assert lower < 0.03 * upper
     x, y = np.round(loop[5]).astype(int)
-    shown[y + 14 : y + 17, x - 60 : x + 60] = DARK  # a dark line parts it from what lies below
+    shown[y + 10 : y + 13, x - 60 : x + 60] = DARK  # a dark line parts it from what lies below
     upper, lower = (own[..., 3].sum() for own in look_inside(shown, loop, 173.0, 0.55, rows, Registration()).own)
     assert lower > 0.06 * upper
 
@@ -949,6 +978,48 @@ def test_a_wide_smile_and_a_mouth_opened_further_show_the_row_up_to_the_corners_
         assert brighter.max() > 20 and brighter.min() > -20
 
 
+def test_crumbs_between_upper_teeth_and_the_lip_do_not_go_down_with_it():
+    """What lies further below them does, and so does all of it where no upper row is known."""
+    landmarks = face(0.2)
+    frame = draw(landmarks, 16)
+    loop = np.asarray(model().position @ landmarks)[model().mouth_loop, :2]
+    pose = find_pose(landmarks, model().at_landmarks(model().mean))
+    rows = remembered().solve(0.6).placed(pose, pose.to_model(landmarks))
+    eye = 90.0
+    shares = []
+    for down in (0, 14):  # the row ends right above the lip, or well above it
+        lip = loop.copy()
+        lip[11:] -= np.float32([0, loop[15, 1] - loop[3:8, 1].min() - 20 - down])
+        views = [look_inside(frame, lip, eye, 0.55, r, Registration()).own[1][..., 3] for r in (rows, (None, None))]
+        shares.append(views[0].sum() / max(views[1].sum(), 1e-6))
+    assert shares[0] < 0.5 * shares[1]
+
+
+def test_own_teeth_pass_into_remembered_ones_towards_the_lip_they_are_under():
+    """These have no highlights: where the one ended a line would go along the row."""
+    frame, _, (source, _), _ = opened(-5.0, 0.0)
+    pose = find_pose(face(0.2), model().at_landmarks(model().mean))
+    rows = remembered().solve(0.6).placed(pose, pose.to_model(face(0.2)))
+    loop = source[model().mouth_loop, :2]
+    views = [look_inside(frame, loop, 173.0, 0.55, r, Registration()) for r in (rows, (None, None))]
+    x = round(float(loop[:, 0].mean()) - views[0].corner[0]) + 4
+    top = round(float(loop[3:8, 1].mean()) - views[0].corner[1])
+    own, alone = (sum(part[..., 3] for part in view.own)[top : top + 12, x] for view in views)
+    assert alone[3] > 0.9 > 0.3 > own[3]
+    assert np.diff(own).max() < 0.35 < 0.45 < np.diff(alone).max() and own[10] > 0.9
+
+
+def test_teeth_that_a_narrow_mouth_shows_are_its_row_and_not_its_lips():
+    landmarks = face(0.035)
+    frame = draw(landmarks, 30)
+    loop = np.asarray(model().position @ landmarks)[model().mouth_loop, :2]
+    gap = gap_of(loop)
+    assert 0.02 * 173 < gap < 0.04 * 173
+    inside = look_inside(frame, loop, 173.0, 0.55, (None, None), Registration())
+    middle = sum(own[..., 3] for own in inside.own)[:, round(float(loop[:, 0].mean())) - inside.corner[0] + 4]
+    assert middle.max() > 0.9 and middle.sum() > 0.4 * gap
+
+
 def test_the_lips_light_on_teeth_is_not_left_between_shown_and_remembered_ones():
     frame, _, (source, target), warp = opened(-5.0, 0.0)
     pose = find_pose(face(0.2), model().at_landmarks(model().mean))
@@ -1002,8 +1073,15 @@ def test_invented_teeth_lie_between_the_opened_lips_only():
     assert not differs[cv2.dilate(lips, np.ones((15, 15), np.uint8)) == 0].any()
 
 
-def test_a_smooth_white_bar_is_not_taken_for_teeth():
+def test_a_smooth_white_bar_is_not_taken_for_teeth_nor_one_with_bands_along_it():
     assert invented(0)[2] is None
+    crop, mask = np.full((HEIGHT, WIDTH, 3), SKIN, np.uint8), np.zeros((HEIGHT, WIDTH), np.float32)
+    rect = np.s_[HEIGHT // 2 - 12 : HEIGHT // 2 + 12, WIDTH // 4 : 3 * WIDTH // 4]
+    mask[rect], crop[rect] = 1, TOOTH
+    upright, level = crop.copy(), crop.copy()
+    upright[rect][:, ::7] = np.array(TOOTH) * 0.75
+    level[rect][::7] = np.array(TOOTH) * 0.75
+    assert [plausible(c, mask, np.float32(SKIN)) for c in (crop, level, upright)] == [False, False, True]
 
 
 # ---- in the editor

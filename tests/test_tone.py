@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from talkedit.facemodel.load import load_face_model
-from talkedit.texture.tone import LEAST, MOST, USUAL, channel_shares, skin_colours
+from talkedit.texture.tone import LEAST, MOST, USUAL, channel_shares, skin_colours, tone_of
 from talkedit.texture.uv_map import LUMINANCE
 from talkedit.track.topology import INNER_LIPS, LEFT_BROW, RIGHT_BROW
 
@@ -93,3 +93,12 @@ def test_skin_is_read_beside_lips_brows_and_eyes():
     outside = skin_colours(picture, landmarks + np.float32([300, 0, 0]))
     assert 0 < len(outside) < len(found)
     assert skin_colours(picture, landmarks + np.float32([3000, 0, 0])).shape == (0, 3)
+
+
+def test_skin_has_room_up_to_nearly_the_brightest_of_the_shot():
+    colours = np.repeat(np.linspace(50, 200, 301)[:, None], 3, 1)
+    room = tone_of([colours[::2], colours[1::2]]).room
+    assert room.shape == (256,) and room.dtype == np.float32
+    np.testing.assert_allclose(room[[60, 120, 180]], np.log(185 / np.array([60, 120, 180])), atol=0.01)
+    assert (room[186:] == 0).all() and (np.diff(room[1:]) <= 0).all()
+    np.testing.assert_allclose(tone_of([]).room[1:], np.log(255 / np.arange(1, 256)), atol=1e-5)

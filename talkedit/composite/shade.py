@@ -41,7 +41,7 @@ def multiply_ratio(
     change = change / cv2.GaussianBlur(np.maximum(warp.movement[1][rect], 1), (0, 0), _EVEN)
     level = cv2.cvtColor(picture[rect], cv2.COLOR_RGB2GRAY)
     room = np.maximum(cv2.LUT(cv2.blur(level, (2 * _AROUND + 1, 2 * _AROUND + 1)), tone.room), 1e-3)
-    change = np.where(change > 0, -room * np.expm1(-change / room), change)
+    change = np.minimum(change, 0) - room * np.expm1(-np.maximum(change, 0) / room)
     # The share halfway between the luminance before and after.
     level = cv2.multiply(level, cv2.exp(change / 2), dtype=cv2.CV_8U)
     for c in range(3):
