@@ -109,7 +109,7 @@ def test_of_an_open_mouth_that_narrows_all_of_the_line_goes_up_to_the_corner():
 
 def test_a_line_that_rises_beyond_the_corners_is_followed():
     rising = shut(rises=0.55)
-    at = [np.round(CENTRE + [side * 64, -0.55 * 14]).astype(int) for side in (-1, 1)]
+    at = [np.round(CENTRE + np.float32([side * 64, -0.55 * 14])).astype(int) for side in (-1, 1)]
     left = without_lines(rising, lips(), lips(gap=24), EYE)
     for x, y in at:
         assert rising[y - 1 : y + 2, x, 0].min() < SKIN[0] - 60

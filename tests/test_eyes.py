@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from talkedit.composite.eyes import LEAST_SHADED, SHADED, SHADOW, _left_under_lid, widen_eyes
+from talkedit.composite.eyes import LEAST_SHADED, SHADED, SHADOW, _gleam, _left_under_lid, widen_eyes
 from talkedit.composite.warp import Warp
 from talkedit.facemodel.load import load_face_model
 from talkedit.geometry.openings import smoothstep
@@ -136,3 +136,27 @@ def test_the_white_tells_how_dark_it_is_under_the_lid(shade: bool) -> None:
     level, white = 210 * (usual if shade else np.ones_like(usual)), under > 0.25
     assert _left_under_lid(level, white, under) == pytest.approx(SHADED if shade else LEAST_SHADED, abs=0.03)
     assert _left_under_lid(level, white & (under > SHADOW), under) == SHADED
+
+
+@pytest.mark.parametrize("kind", ["highlight", "shiny lid", "bright bar"])
+def test_a_highlight_between_lids_nearly_shut_is_one_and_a_lid_that_shines_is_none(kind: str) -> None:
+    """Lids lie above and below it, as bright as it is dark beside it; what shines on a lid goes on along the lid."""
+    radius, (h, w) = 20.0, (40, 120)
+    level = np.full((h, w), 120, np.float32)
+    level[14:27, 10:110] = 35  # what a narrow eye shows of its iris
+    if kind == "highlight":
+        level[15:19, 58:62] = 240
+    elif kind == "shiny lid":
+        level[9:14, 30:90] = 190
+    else:
+        level[15:19, 30:90] = 240
+    lids = np.float32(
+        [[10, 20], *([x, 13] for x in range(22, 107, 14)), [110, 20], *([x, 27] for x in range(106, 21, -14))]
+    )
+    y, x = np.mgrid[:h, :w]
+    away = np.hypot(x - 60, y - 22) / radius
+    found = _gleam(level, lids, np.zeros((h, w), bool), 35.0, away, radius)
+    if kind == "highlight":
+        assert found[15:19, 58:62].min() > 0.7 and found[:, 70:].max() < 0.05
+    else:
+        assert found.max() < 0.35

@@ -31,6 +31,7 @@ RINGS, REACH, LIMBUS = 14, 1.12, (0.9, 1.1)
 GLEAM, AROUND, INNER, HIGHER = (0.4, 0.7), 0.9, 0.8, 0.8
 # What lies around it is so dark on average, over the same: lids that shine are no highlights.
 DIM = (0.45, 0.65)
+SIDES = 0.45  # its sides are that far away, over the iris's radius
 # How much light is left right under the lid, and how deep its shadow falls, over the iris's radius.
 SHADED, SHADOW = 0.6, 0.9
 # More of it is left, but no more than the last, where so many pixels within such a share of that depth show it.
@@ -131,8 +132,20 @@ def _gleam(
     around = cv2.morphologyEx(level, cv2.MORPH_OPEN, disc)
     out = smoothstep((level - np.maximum(around, dark)) / bright, *GLEAM)
     out = out * (away < INNER) * polygon(lids, level.shape, HIGHER * radius)
-    out = out * (1 - smoothstep(cv2.blur(level, disc.shape) / bright, *DIM))
+    least = np.minimum(cv2.blur(level, disc.shape), _beside(level, radius))
+    out = out * (1 - smoothstep(least / bright, *DIM))
     return cv2.GaussianBlur(cv2.dilate(out.astype(np.float32), np.ones((3, 3), np.uint8)), (0, 0), SOFT)
+
+
+def _beside(level: np.ndarray, radius: float) -> np.ndarray:
+    """(h, w) the brighter of what lies on both sides of a place, other highlights left out.
+
+    Between lids nearly shut a highlight has lids above and below it, but iris there; where a lid shines, lid is there.
+    """
+    off = max(1, round(SIDES * radius))
+    level = cv2.morphologyEx(level, cv2.MORPH_OPEN, np.ones((1, off), np.uint8))
+    wide = cv2.copyMakeBorder(cv2.blur(level, (3, 3)), 0, 0, off, off, cv2.BORDER_REPLICATE)
+    return np.maximum(wide[:, : -2 * off], wide[:, 2 * off :])
 
 
 def _between(

@@ -13,12 +13,10 @@ from talkedit.texture.tone import Tone
 _EVEN, _AROUND = 4.0, 4
 
 
-def multiply_ratio(
-    picture: np.ndarray, warp: Warp, log_ratio: np.ndarray, tone: Tone, blur: float = 0.0
-) -> None:
-    """Multiplies a rectangle by exp(log ratio), each channel by its share of it, and not above the speaker's brightest skin.
+def multiply_ratio(picture: np.ndarray, warp: Warp, log_ratio: np.ndarray, tone: Tone, blur: float = 0.0) -> None:
+    """Multiplies a rectangle by exp(log ratio), each channel by its share of it, in place.
 
-    In place.
+    No place becomes brighter than the speaker's brightest skin.
 
     Args:
         picture: (h, w, 3) uint8.

@@ -23,7 +23,7 @@ _SIDES = (
 _BELOW, _CREASE = 0.95, 0.4
 # How far the skin between the brows, and what lies right above and below it, goes along with their inner ends: left to
 # itself it may go the other way, and tears the hair there apart.
-_BETWEEN = {9: 0.7, 8: 0.35, 108: 0.5, 151: 0.5, 337: 0.5}
+_BETWEEN = {9: 0.85, 8: 0.6, 193: 0.6, 417: 0.6, 108: 0.5, 151: 0.5, 337: 0.5}
 # How far an emotion may raise brows, approached and never passed: what unfolds below them is a thin strip of the
 # picture, and beyond this it smears. Over the eye distance, and over the strip.
 HIGHEST, UNFOLDED = 0.1, 0.55

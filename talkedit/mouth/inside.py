@@ -53,8 +53,8 @@ TINGED = (0.05, 0.12)
 DIMMED = (0.7, 0.9)  # and what is so much darker is their shadow
 BENT = (0.02, 0.04)  # how far from a straight line rows end, over the eye distance
 BELIEVED = (0.4, 0.8)  # trust in a lower row that surely shows
-# What shows between upper teeth and a lower lip so near below them, over the eye distance, is no part of a lower row that
-# was never seen: crumbs of teeth and gaps, that would go down with the lip.
+# What shows between upper teeth and a lower lip so near below them, over the eye distance, is no part of a lower row
+# that was never seen: crumbs of teeth and gaps, that would go down with the lip.
 CRUMBS = 0.03
 # So near to the lip it is under, over the eye distance, a row's own teeth pass into the remembered ones, which have no
 # highlights: in mouths that are so far open.

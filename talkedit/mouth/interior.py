@@ -147,7 +147,8 @@ def fill_mouth(
             teeth = row.where(from_row, shape)
             if whole > 0:
                 teeth += whole * (row.where(from_row, shape, wide=True) - teeth)
-            teeth *= (alpha > 0) * np.float32(max(opened, smoothstep(inside.lit[k], *OUT)) * smoothstep(inside.trust[k], *FADES)) * (1 - drawn)
+            out = max(opened, smoothstep(inside.lit[k], *OUT)) * smoothstep(inside.trust[k], *FADES)
+            teeth *= (alpha > 0) * np.float32(out) * (1 - drawn)
             colours = np.zeros((*shape, 3), np.uint8)
             there = around(teeth > 0)
             if there is not None:

@@ -57,8 +57,8 @@ UPPER_LIP = 13  # the landmark in the middle of the upper lip's inner edge
 # Where upper teeth end is known from so many mouths that gape, with so much free below them, over the eye distance. The
 # base of the nose rises as mouths open, so that it says nothing of where the jaw is: lower rows do without.
 TOLD, CLEAR = 5, 0.03
-# Teeth that fill lips so far apart, over the eye distance, are the upper ones alone unless a line divides them; their row
-# ends at such a depth then.
+# Teeth that fill lips so far apart, over the eye distance, are the upper ones alone unless a line divides them; their
+# row ends at such a depth then.
 ALONE, ENDS = (0.05, 0.13), 1.3
 LOOSE = 0.12  # lower teeth come from behind their lip: what lies that far above it, over the eye distance, is others
 OTHERS = 0.05  # how much better, on average, lower teeth's widths fit an upper row that is none: see `lower_like`

@@ -32,7 +32,7 @@ NEAR, SOFT = 0.12, 0.012
 # Colours stranger than that beside the rest of the same luminance, log ratios, are no skin.
 STRANGE = 0.25
 # Of the shot's skin, the percentile of luminance that none may be made brighter than.
-BRIGHTEST = 90
+BRIGHTEST = 97
 _DARKEST = 12.0  # luminance below which noise and the codec make the colour
 _KNOTS = np.log(np.geomspace(16, 255, 12))
 
