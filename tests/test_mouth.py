@@ -378,7 +378,7 @@ def test_lines_between_teeth_grow_vague_under_the_lip():
     picture, teeth = row.picture.copy(), row.teeth.copy()
     out = _lengthen(picture, teeth, 12, -1).astype(float).mean(2)
     lines = [np.abs(np.diff(out[y, 26:74])).mean() for y in (18, 13, 6)]
-    assert lines[1] < 0.8 * lines[0] and lines[2] < 0.6 * lines[1]
+    assert lines[1] < 0.8 * lines[0] and 0.3 * lines[0] < lines[2] < 0.7 * lines[1]  # but no smooth bar either
     np.testing.assert_array_equal(_lengthen(row.picture, row.teeth.copy(), 12, -1)[17:], row.picture[17:])
 
 

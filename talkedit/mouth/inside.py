@@ -57,8 +57,9 @@ BELIEVED = (0.4, 0.8)  # trust in a lower row that surely shows
 # that was never seen: crumbs of teeth and gaps, that would go down with the lip.
 CRUMBS = 0.03
 # So near to the upper lip, over the eye distance, own teeth pass into the remembered ones, which have no highlights: in
-# the upper half of mouths that are so far open.
-MELTS, HALF, WIDE = (0.012, 0.05), (0.4, 0.6), (0.05, 0.08)
+# the upper half of mouths.
+MELTS, HALF = (0.012, 0.05), (0.4, 0.6)
+TELLS = (0.05, 0.35)  # how far own teeth tell the light of a row, over which it shows however narrow an edit's mouth is
 FEATHER = 0.008  # softness of what is cut out, over the eye distance
 GOES_ON = 0.03  # how far the inside is continued under the lips, about, over the eye distance
 # Over which shares of the inside around it that fades, and darkens to what share of its brightness.
@@ -182,7 +183,7 @@ def look_inside(
     seen, like_lips, away, rimmed = _seen(red, grey, here, eye, feather, lips)
     near = 1 - smoothstep(away, *NEAR)
     down = depth(np.arange(area.shape[1])[None], np.arange(area.shape[0])[:, None], here)
-    melts = (1 - smoothstep(away, *MELTS)) * (1 - smoothstep(down, *HALF)) * float(smoothstep(gap / eye, *WIDE))
+    melts = (1 - smoothstep(away, *MELTS)) * (1 - smoothstep(down, *HALF))
     like_teeth = toothness(rgb, light)
     rows, teeth, lower, side, shut = _part(
         area, grey, seen, like_teeth, here, behind, registration, (corner, eye, feather), smiles
@@ -210,7 +211,7 @@ def look_inside(
             mine *= 1 - cv2.dilate(theirs.astype(np.float32), np.ones((3, 3), np.uint8))
             shaded.append(rows[k].where(corner, grey.shape, wide=True) * (1 - bright))
             if k == 0:  # only the shadow that the upper lip throws on teeth is seen there, not the teeth
-                mine *= (1 - teeth[k] * (1 - bright)) * (1 - melts * teeth[k])
+                mine *= (1 - teeth[k] * (1 - bright)) * (1 - melts * teeth[k] * float(smoothstep(told[k], *TELLS)))
             else:
                 usual = toothness(remembered, rows[k].light)
                 registration.compare(mine * teeth[k], like_teeth, usual, eye, k)

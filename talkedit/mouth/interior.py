@@ -16,12 +16,12 @@ import numpy as np
 from talkedit.composite.warp import Warp, around
 from talkedit.geometry.openings import smoothstep
 from talkedit.mouth.alignment import polygon
-from talkedit.mouth.inside import Inside
+from talkedit.mouth.inside import TELLS, Inside
 from talkedit.mouth.lips import beside_lips, between_lips
 from talkedit.mouth.rows import along_lips, brightness, depth, gap_of
 
-SHOWS_TEETH = (0.02, 0.06)  # gaps, in eye distances, over which hidden teeth come out: in a narrower one all is shadow
-OUT = (0.05, 0.35)  # unless the frame itself shows so much of them
+# Gaps, in eye distances, over which hidden teeth come out, unless the frame shows some: in a narrower one all is shadow.
+SHOWS_TEETH = (0.02, 0.06)
 SHOWS_DRAWN = (0.03, 0.1)  # the same for drawn ones: nobody misses them in shadow
 # So much of their light teeth lose between lips that are hardly apart, over such gaps in eye distances, unless the
 # frame shows how bright they are. Real ones lose more, but light that changes with every word looks like teeth that
@@ -147,7 +147,7 @@ def fill_mouth(
             teeth = row.where(from_row, shape)
             if whole > 0:
                 teeth += whole * (row.where(from_row, shape, wide=True) - teeth)
-            out = max(opened, smoothstep(inside.lit[k], *OUT)) * smoothstep(inside.trust[k], *FADES)
+            out = max(opened, smoothstep(inside.lit[k], *TELLS)) * smoothstep(inside.trust[k], *FADES)
             teeth *= (alpha > 0) * np.float32(out) * (1 - drawn)
             colours = np.zeros((*shape, 3), np.uint8)
             there = around(teeth > 0)
