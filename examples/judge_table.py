@@ -112,20 +112,8 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     clips = [first_frames(c, args.frames, args.out) for c in args.clips] if args.frames else args.clips
     jobs = [
-        (
-            clip,
-            emotion,
-            float(i),
-            args.out,
-            args.judge,
-            args.only,
-            args.geometry,
-            args.texture,
-            not args.no_classifier,
-            not args.no_furrows,
-            not args.no_calm,
-            args.refine,
-        )
+        (clip, emotion, float(i), args.out, args.judge, args.only, args.geometry, args.texture,
+         not args.no_classifier, not args.no_furrows, not args.no_calm, args.refine)
         for clip in clips
         for emotion in args.emotions.split(",")
         for i in args.intensities.split(",")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Peak memory of an edit, against what the loaded libraries take, for a clip and the same clip looped.
 
-python examples/memory.py CLIP [--times 9] [--emotion happy]
+    python examples/memory.py CLIP [--times 9] [--emotion happy]
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from talkedit.mouth.inside import TELLS, Inside
 from talkedit.mouth.lips import beside_lips, between_lips
 from talkedit.mouth.rows import along_lips, brightness, depth, gap_of
 
-# Gaps, in eye distances, over which hidden teeth come out, unless the frame shows some: in a narrower one all is shadow.
+# Gaps, in eye distances, over which hidden teeth come out unless the frame shows some: in a narrower one all is shadow.
 SHOWS_TEETH = (0.02, 0.06)
 SHOWS_DRAWN = (0.03, 0.1)  # the same for drawn ones: nobody misses them in shadow
 # So much of their light teeth lose between lips that are hardly apart, over such gaps in eye distances, unless the
