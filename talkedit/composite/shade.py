@@ -8,9 +8,9 @@ import numpy as np
 from talkedit.composite.warp import Warp
 from talkedit.texture.tone import Tone
 
-# A change of skin that the edit squeezes is that much less deep: no shading is steeper than it was made. Softness of
-# the squeeze, and of the luminance that says how much brighter skin may become, pixels.
-_EVEN, _AROUND = 4.0, 4
+# A change of skin that the edit squeezes is that much less deep: no shading is steeper than it was made. Squeeze, and
+# the luminance that says how much brighter skin may become, are means over such a share of the rectangle's width.
+_EVEN = 0.03
 
 
 def multiply_ratio(picture: np.ndarray, warp: Warp, log_ratio: np.ndarray, tone: Tone, blur: float = 0.0) -> None:
@@ -36,9 +36,10 @@ def multiply_ratio(picture: np.ndarray, warp: Warp, log_ratio: np.ndarray, tone:
     pad = round(3 * blur)
     rect = np.s_[max(rows[0] - pad, 0) : rows[-1] + pad + 1, max(cols[0] - pad, 0) : cols[-1] + pad + 1]
     change = change[rect] if blur == 0 else cv2.GaussianBlur(change[rect], (0, 0), blur)
-    change = change / cv2.GaussianBlur(np.maximum(warp.movement[1][rect], 1), (0, 0), _EVEN)
+    near = (max(3, round(_EVEN * warp.shape[1])),) * 2
+    change = change / cv2.blur(np.maximum(warp.movement[1][rect], 1), near)
     level = cv2.cvtColor(picture[rect], cv2.COLOR_RGB2GRAY)
-    room = np.maximum(cv2.LUT(cv2.blur(level, (2 * _AROUND + 1, 2 * _AROUND + 1)), tone.room), 1e-3)
+    room = np.maximum(cv2.LUT(cv2.blur(level, near), tone.room), 1e-3)
     change = np.minimum(change, 0) - room * np.expm1(-np.maximum(change, 0) / room)
     # The share halfway between the luminance before and after.
     level = cv2.multiply(level, cv2.exp(change / 2), dtype=cv2.CV_8U)

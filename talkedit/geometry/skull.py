@@ -18,9 +18,9 @@ RIGID = np.array([127, 356, 162, 389, 21, 251, 168, 6, 197, 195])
 _BRIDGE, _DRIFT = np.array([168, 6]), np.array([1, 4, 5])
 # Ridge and tip of the nose; its wings, which some emotions lift; the jaw's outline from ear to ear.
 _TIP = np.array([1, 2, 3, 4, 5, 45, 51, 248, 275, 281])
-_HAIRLINE = np.array([10, 109, 338, 67, 297, 103, 332])  # scalp gives way to the forehead, but not that far
 _WINGS = np.array([48, 64, 97, 98, 115, 220, 278, 294, 326, 327, 344, 440])
 _JAW = FACE_OVAL[8:29]
+_HAIRLINE = np.array([10, 109, 338, 67, 297, 103, 332])  # the scalp gives way to the forehead, but not that far
 # (points, share of their movement that is left, reach): how far around them the skin is held, over the outer-eye
 # distance.
 _HOLDS = ((RIGID, 0.0, 0.05), (_TIP, 0.2, 0.05), (_WINGS, 0.6, 0.05), (_HAIRLINE, 0.4, 0.05), (_JAW, 0.4, 0.09))
