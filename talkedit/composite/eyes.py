@@ -144,8 +144,9 @@ def _beside(level: np.ndarray, radius: float) -> np.ndarray:
     """
     off = max(1, round(SIDES * radius))
     level = cv2.morphologyEx(level, cv2.MORPH_OPEN, np.ones((1, off), np.uint8))
-    wide = cv2.copyMakeBorder(cv2.blur(level, (3, 3)), 0, 0, off, off, cv2.BORDER_REPLICATE)
-    return np.maximum(wide[:, : -2 * off], wide[:, 2 * off :])
+    sides = np.zeros((1, 2 * off + 1), np.uint8)
+    sides[0, [0, -1]] = 1
+    return cv2.dilate(cv2.blur(level, (3, 3)), sides, borderType=cv2.BORDER_REPLICATE)
 
 
 def _between(

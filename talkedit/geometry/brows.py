@@ -44,16 +44,16 @@ class BrowHold:
 
     def __init__(self, mean: np.ndarray, distances: np.ndarray) -> None:
         one = np.eye(len(mean))
-        columns = one.copy()
+        columns, inner = one.copy(), np.zeros(len(mean))
         for side in _SIDES:
             upper, lower, below, crease, lid = (np.array(row) for row in side)
             pairs = (one[upper] + one[lower]) / 2
             columns[upper] = columns[lower] = pairs
+            inner += pairs[-1] / len(_SIDES)
             brow = _across(mean, pairs @ mean[:, 0], below) @ pairs
             columns[below] = _BELOW * brow + (1 - _BELOW) * one[below]
             brow = _across(mean, pairs @ mean[:, 0], crease) @ pairs
             columns[crease] = _CREASE * brow + (1 - _CREASE) * _across(mean, mean[lid, 0], crease) @ one[lid]
-        inner = sum((one[upper[-1]] + one[lower[-1]]) / 4 for upper, lower, *_ in _SIDES)
         for point, share in _BETWEEN.items():
             columns[point] = share * inner + (1 - share) * one[point]
         # Few points take part; a product with all of them would wait for every core.

@@ -180,13 +180,13 @@ def look_inside(
     feather = max(blur, FEATHER * eye)
     rgb, grey, here = area.astype(np.float32), brightness(area), loop - corner.astype(np.float32)
     red = redness(rgb)
-    seen, like_lips, away, rimmed = _seen(red, grey, here, eye, feather, lips)
-    near = 1 - smoothstep(away, *NEAR)
-    down = depth(np.arange(area.shape[1])[None], np.arange(area.shape[0])[:, None], here)
-    melts = (1 - smoothstep(away, *MELTS)) * (1 - smoothstep(down, *HALF))
+    x, y = np.arange(area.shape[1], dtype=np.float32)[None], np.arange(area.shape[0], dtype=np.float32)[:, None]
+    between = depth(x, y, here)
+    seen, like_lips, away, near, rimmed = _seen(red, grey, here, eye, feather, lips)
+    melts = (1 - smoothstep(away, *MELTS)) * (1 - smoothstep(between, *HALF))
     like_teeth = toothness(rgb, light)
     rows, teeth, lower, side, shut = _part(
-        area, grey, seen, like_teeth, here, behind, registration, (corner, eye, feather), smiles
+        area, grey, seen, like_teeth, between, here, behind, registration, (corner, eye, feather), smiles
     )
     cavity = _cavity_colour(rgb, grey, seen, lips, registration)
     beyond = _continued(rgb, seen * np.float32(shows), lower, side, eye)
@@ -263,7 +263,7 @@ def _lip_colour(frame: np.ndarray, loop: np.ndarray) -> np.ndarray:
 
 def _seen(
     red: np.ndarray, grey: np.ndarray, loop: np.ndarray, eye: float, feather: float, lips: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
     """What is between the lips and not the lips themselves, and what is but looks like lips.
 
     Args:
@@ -274,19 +274,20 @@ def _seen(
         lips: (3,) their colour.
 
     Returns:
-        (h, w) 0..1 each; (h, w) how far from the lips, over the eye distance; 0..1, how much of what is so near that it
-        may be their rim looks like lips.
+        (h, w) 0..1 each; (h, w) how far from the lips, over the eye distance; (h, w) 0..1, so near to them that it may
+        be their rim; 0..1, how much of that looks like lips.
     """
     inside = polygon(loop, grey.shape)
     away, _, _ = beside_lips(loop, np.zeros_like(loop), inside, MELTS[1] * eye)
     body = inside * np.clip((away - max(1.0, min(RIM * eye, THIN * gap_of(loop)))) / feather + 0.5, 0, 1)
     # Tracked lips may lie outside the real ones, most of all in the corners.
     red = smoothstep(red / max(float((lips[0] - lips[2]) / lips[0]), 0.05), *REDDER)
-    near = 1 - smoothstep(away / eye, *NEAR)
+    away = away / eye
+    near = 1 - smoothstep(away, *NEAR)
     like = red * smoothstep(grey / float(lips.mean()), *BRIGHTER) * near
     rimmed = float((body * like).sum() / max(float((body * near).sum()), 1e-6))
     like = cv2.dilate(like.astype(np.float32), np.ones((3, 3), np.uint8))  # with the pixels that lips shine through
-    return (body * (1 - like)).astype(np.float32), (body * like).astype(np.float32), away / eye, rimmed
+    return (body * (1 - like)).astype(np.float32), (body * like).astype(np.float32), away, near, rimmed
 
 
 def _part(
@@ -294,6 +295,7 @@ def _part(
     grey: np.ndarray,
     seen: np.ndarray,
     like_teeth: np.ndarray,
+    between: np.ndarray,
     loop: np.ndarray,
     behind: tuple[Row | None, Row | None],
     registration: Registration,
@@ -308,6 +310,7 @@ def _part(
     Args:
         area, grey: (h, w, 3) uint8 and (h, w) float32.
         seen, like_teeth: (h, w) 0..1, the mouth's inside and what looks like teeth.
+        between: (h, w) depth of each pixel, see `talkedit.mouth.rows.depth`.
         loop: (20, 2) inner lips in it.
         behind: the rows where the pose puts them.
         registration: of the rows.
@@ -319,11 +322,9 @@ def _part(
     """
     corner, eye, feather = scale
     gap, (h, w) = max(gap_of(loop), 1.0), grey.shape
-    x, y = np.arange(w, dtype=np.float32)[None], np.arange(h, dtype=np.float32)[:, None]
-    between = depth(x, y, loop)
     upper, lower = behind
     end, teeth = None, [np.zeros((h, w), np.float32), np.zeros((h, w), np.float32)]
-    middle = in_middle(x, loop, eye, (h, w))
+    middle = in_middle(np.arange(w, dtype=np.float32)[None], loop, eye, (h, w))
     if upper is not None:
         upper = registration.place(upper.moved(-corner), grey, seen, eye, 0).moved(corner)
         teeth[0] = upper.where(corner, (h, w))

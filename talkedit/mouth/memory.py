@@ -213,14 +213,15 @@ class MouthMemory:
         near = in_middle(x, lips, self.grid.pixels, between.shape)
         if upper is not None:
             end = row_end(upper[rect], between, near)
-        end_unknown = end is None and len(self.ends) < TOLD
+        told = len(self.ends) >= TOLD
+        guessed = end is None and not told
         if end is None:
-            known = not is_lower and len(self.ends) >= TOLD
+            known = told and not is_lower
             sure = SURE if known else ANATOMY
             lowest = float(np.median(self.ends)) if known else self.grid.lips_at + EDGE * self.grid.pixels
             end = float(depth(middle[:1], np.array([lowest - (jaws[1] if is_lower else 0)]), loop)[0])
         edge = split(picture[rect], inside, between, end, sure * self.grid.pixels / gap)
-        if end_unknown and ALONE[0] < gap / self.grid.pixels < ALONE[1]:
+        if guessed and ALONE[0] < gap / self.grid.pixels < ALONE[1]:
             teeth = inside * toothness(picture[rect], skin_around(picture, loop))
             edge += undivided(brightness(picture[rect]), teeth, inside * near) * max(ENDS - edge, 0)
         below = np.clip((between - edge) * gap / SPLIT_SOFT + 0.5, 0, 1)

@@ -58,7 +58,7 @@ class Tone:
 
 def tone_of(colours: list[np.ndarray]) -> Tone:
     """The tone of (N, 3) colours in 0..255 of frames of a shot, see :func:`skin_colours`."""
-    level = np.concatenate([np.zeros((0, 3), np.float32), *colours]) @ LUMINANCE
+    level = _all(colours) @ LUMINANCE
     brightest = float(np.percentile(level, BRIGHTEST)) if len(level) else 255.0
     room = np.log(np.maximum(brightest, 1) / np.maximum(np.arange(256), 1))
     return Tone(channel_shares(colours), np.maximum(room, 0).astype(np.float32))
@@ -91,7 +91,7 @@ def channel_shares(colours: list[np.ndarray]) -> np.ndarray:
     Args:
         colours: (N, 3) in 0..255 of frames of a shot, see :func:`skin_colours`.
     """
-    seen = np.concatenate([np.zeros((0, 3), np.float32), *colours])
+    seen = _all(colours)
     seen = seen[seen @ LUMINANCE > _DARKEST].astype(np.float64)
     if len(seen) == 0:
         return np.tile(USUAL, (256, 1)).astype(np.float32)
@@ -107,6 +107,11 @@ def channel_shares(colours: list[np.ndarray]) -> np.ndarray:
     shares = np.array([_slopes(level, hue, weight) for weight in near])
     at = np.log(np.maximum(np.arange(256), 1))
     return np.stack([np.interp(at, _KNOTS, share) for share in shares.T], axis=1).astype(np.float32)
+
+
+def _all(colours: list[np.ndarray]) -> np.ndarray:
+    """(N, 3) colours of all frames; none of no frame."""
+    return np.concatenate([np.zeros((0, 3), np.float32), *colours])
 
 
 def _median(values: np.ndarray, weights: np.ndarray) -> float:
