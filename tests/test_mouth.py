@@ -29,7 +29,7 @@ from talkedit.mouth.assembly import (
     assemble,
 )
 from talkedit.mouth.completion import Completion, complete, load_completion, save_completion
-from talkedit.mouth.dentition import ARCH, CROWNS, EDGE, TURN, upper_row
+from talkedit.mouth.dentition import ARCH, CROWNS, EDGE, TURN, upper_row, whole_crowns
 from talkedit.mouth.grid import Grid
 from talkedit.mouth.inside import (
     CAVITY_RED,
@@ -334,6 +334,25 @@ def test_a_drawn_row_is_an_arch_of_single_teeth_in_the_light_of_the_skin():
     soft = [upper_row(grid, lip, light, blur).picture.astype(float).mean(2) for blur in (0.6, 3)]
     lines = [np.abs(np.diff(picture, axis=1))[shown[:, 1:]] for picture in soft]
     assert lines[1].mean() < 0.6 * lines[0].mean()  # as soft as the shot
+
+
+@pytest.mark.parametrize("down", [0.0, 9.0])
+def test_a_strip_of_upper_teeth_gets_crowns_in_its_colour(down: float) -> None:
+    grid = Grid(model().at_landmarks(model().mean), 200.0)
+    light, lip = np.float32(SKIN), np.float32([grid.size[0] / 2, grid.lips_at])
+    whole = upper_row(grid, lip + np.float32([0, down]), light, 1.0)
+    y, last = np.arange(grid.size[1])[:, None], np.flatnonzero((whole.teeth > 0.5).any(1)).max()
+    seen = whole.teeth * (y > last - 7)
+    grey = np.clip(0.7 * whole.picture.astype(float), 0, 255).astype(np.uint8)
+    strip = Row(grey, seen, light, np.eye(2, 3, dtype=np.float32))
+    loop = np.tile(lip, (20, 1)) + np.linspace(-30, 30, 20)[:, None] * np.float32([1, 0])
+    loop[10] = 2 * lip - loop[0]
+    row = whole_crowns(strip, seen, loop, grid)
+    both = (row.teeth > 0.9) & (whole.teeth > 0.9)
+    assert both.sum() > 0.95 * (whole.teeth > 0.9).sum() > 3 * (seen > 0.5).sum()  # at the height of the strip
+    assert np.median(np.abs(row.picture[both].astype(float) - grey[both])) < 6
+    nowhere = np.roll(seen, -300, axis=0) * 0
+    assert whole_crowns(strip, nowhere, loop, grid) is strip
 
 
 def teeth_row() -> Row:
@@ -1114,6 +1133,50 @@ def test_a_mouth_never_seen_open_is_darkest_above_and_shows_a_tongue_below(monke
     assert hole.sum() > 6 and lit[hole].argmin() < hole.sum() / 2
     gain = lit[hole] / dark[hole]
     assert gain[0] == pytest.approx(1, abs=0.02) and gain.max() > 1.15
+
+
+def below_upper_teeth(further: float):
+    """A mouth whose lower lip touches the upper teeth, opened so far: a way to paint it, its lips, its inside."""
+    source, target = face(0.07), face(0.07)
+    middle = source[INNER_LIPS, 1].mean()
+    target[:, 1] += further * np.clip((source[:, 1] - middle) / 5, 0, 1)  # with all of the chin
+    frame = draw(source, 60)
+    meshes = [np.asarray(model().position @ points).astype(np.float32) for points in (source, target)]
+    warp = build_warp(*meshes, model().triangles, model().uv, frame.shape)
+    pose = find_pose(source, model().at_landmarks(model().mean))
+    rows = remembered().solve(0.6).placed(pose, pose.to_model(source))
+    loops = [mesh[model().mouth_loop, :2] for mesh in meshes]
+    inside = look_inside(frame, loops[0], 173.0, 0.55, rows, Registration())
+    assert inside.dark == inside.rounded == 0 and inside.rows[0] is not None and inside.rows[1] is None
+
+    def fill(inside: Inside) -> np.ndarray:
+        picture = sample(frame, warp)
+        fill_mouth(picture, frame, warp, inside, loops[1], np.array([[0, 0], [0, further]]))
+        return picture.astype(float)
+
+    return fill, loops[1] - np.float32([warp.x0, warp.y0]), inside
+
+
+def test_a_mouth_that_showed_teeth_only_opens_onto_a_tongue_with_a_soft_lip_before_it() -> None:
+    fill, loop, inside = below_upper_teeth(10.0)
+    x, y = round(float(loop[:, 0].mean())), round(float(loop[15, 1]))
+    unseen, seen = (fill(replace(inside, dark=dark))[y - 12 : y + 3, x - 6 : x + 7].mean((1, 2)) for dark in (0.0, 1.0))
+    steps = [np.abs(np.diff(column[5:])).max() for column in (unseen, seen)]
+    assert unseen[5:8].mean() > 1.5 * seen[5:8].mean()  # the tongue, before the lip
+    assert steps[0] < 0.7 * steps[1]
+
+
+def test_crumbs_far_from_the_lip_stay_until_the_mouth_opens() -> None:
+    fill, loop, inside = below_upper_teeth(10.0)
+    marked = [inside.own[0], np.ones_like(inside.own[1]) * np.float32([255, 0, 255, 1])]
+    none, all_of_it = (replace(inside, own=marked, shaded=[inside.shaded[0], share * np.ones_like(inside.shaded[1])])
+                       for share in (0, 1))  # fmt: skip
+    x, y = round(float(loop[:, 0].mean())), round(float(loop[15, 1]))
+    here = np.s_[y - 10 : y - 6, x - 4 : x + 5]
+    stays, gone = (fill(view)[here][..., 2].mean() for view in (none, all_of_it))
+    assert stays > 150 and gone < 0.3 * stays
+    told = fill(replace(all_of_it, dark=1.0))[here][..., 2].mean()  # frames have shown what comes along
+    assert told == pytest.approx(stays, rel=0.05)
 
 
 def test_the_dark_between_grey_lips_is_grey_and_between_red_ones_redder() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -71,3 +73,16 @@ def test_teeth_far_above_the_lower_lip_are_no_lower_row() -> None:
         memory, memory.lower = remembered(LOWER, gap, 1)
         rows = memory.solve(0.6)
         assert (rows is not None and rows.lower is not None) == kept
+
+
+@pytest.mark.parametrize(("is_lower", "tall", "kept"), [(True, 3, False), (True, TALL, True), (False, 3, True)])
+def test_what_shows_between_upper_teeth_and_the_lip_is_no_lower_row(is_lower: bool, tall: int, kept: bool) -> None:
+    """A strip of upper teeth is a row all the same, if too little of one to show alone."""
+    memory, mouths = remembered(LOWER if is_lower else UPPER, TALL + 4, 1)
+    y = np.arange(HEIGHT)[:, None]
+    last = np.flatnonzero((mouths[0].seen > 0.5).any(1)).max()
+    mouths = [replace(mouths[0], seen=mouths[0].seen * (y > last - tall))]
+    assert mouths[0].height(EYE) == pytest.approx(min(tall, TALL) / EYE, abs=2.5 / EYE)
+    setattr(memory, "lower" if is_lower else "upper", mouths)
+    rows = memory.solve(0.6)
+    assert (rows is not None and (rows.lower if is_lower else rows.upper) is not None) == kept

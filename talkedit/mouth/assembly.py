@@ -64,6 +64,11 @@ class Kept:
         """(h, w) float32 0..1, what of the row looks like teeth."""
         return self.seen * toothness(self.picture, self.light)
 
+    def height(self, pixels: float) -> float:
+        """Of most of its teeth, as far as they show, over an eye distance of so many pixels."""
+        tall = (self.teeth > 0.5).sum(0)
+        return float(np.percentile(tall[tall > 0], 90)) / pixels if tall.any() else 0.0
+
 
 def assemble(kept: list[Kept], pixels: float, is_lower: bool) -> Row | None:
     """One picture of a row.

@@ -6,6 +6,8 @@ are those of anatomy (Wheeler's tables, mean crowns), the outer-eye distance bei
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 
@@ -28,6 +30,42 @@ BRIGHT, TINT = 1.05, 0.6
 LIP_SHADOW = (0.06, 0.62)  # above the edge teeth lie in the shadow of the lip: how far up, and how much is left there
 CORNERS = 0.45  # brightness left at the ends of the arch
 SCALE = 3  # drawn so many times finer
+# Drawn crowns are so bright beside a strip of real ones, at least and at most; it passes into them over such a way, in
+# eye distances.
+GAIN, PASSES = (0.6, 1.4), 0.005
+
+
+def whole_crowns(row: Row, seen: np.ndarray, loop: np.ndarray, grid: Grid) -> Row:
+    """An upper row of which only a strip was seen, with drawn crowns in its colour around the strip.
+
+    Args:
+        row: in pictures of the grid.
+        seen: (h, w) 0..1, what of it was.
+        loop: (20, 2) inner lips where it was, pixels.
+        grid: of the speaker's mouth.
+
+    Returns:
+        the row; as it is where the crowns do not meet the strip.
+    """
+    y, sure = np.arange(len(seen), dtype=np.float32)[:, None], seen > 0.5
+    lip, soft = np.float32(loop[0] + loop[10]) / 2, PASSES * grid.pixels
+
+    def ends(teeth: np.ndarray) -> np.ndarray:
+        return np.where(teeth, y, -1).max(0)
+
+    drawn = upper_row(grid, lip, row.light, soft)
+    below = [ends(teeth) for teeth in (sure, drawn.teeth > 0.5)]
+    both = (below[0] >= 0) & (below[1] >= 0)
+    if both.any():
+        drawn = upper_row(grid, lip + np.float32([0, np.median((below[0] - below[1])[both])]), row.light, soft)
+    overlap = sure & (drawn.teeth > 0.5)
+    if not overlap.any():
+        return row
+    gain = np.clip(row.picture[overlap].mean(0) / drawn.picture[overlap].mean(0), *GAIN)
+    picture = np.minimum(drawn.picture * gain, 255)
+    picture += (row.picture - picture) * cv2.GaussianBlur(seen, (0, 0), soft)[..., None]
+    teeth = np.maximum(drawn.teeth, seen).astype(np.float32)
+    return replace(row, picture=(picture + 0.5).astype(np.uint8), teeth=teeth, arch=None)
 
 
 def upper_row(grid: Grid, lip: np.ndarray, light: np.ndarray, blur: float) -> Row:

@@ -87,7 +87,8 @@ class Inside:
         corner: (2,) where the rectangle of ``own`` and ``beyond`` lies in the frame.
         own: two (h, w, 4) float32, the row's own pixels times the share of the pixel that is the row's, and that share.
         beyond: the same of what each row's colours are continued with under its lip; all zero between them.
-        shaded: two (h, w) float32 0..1, own pixels too dark for teeth where a wider mouth would show the row.
+        shaded: two (h, w) float32 0..1, own pixels that do not come along: those too dark for teeth where a wider mouth
+            would show the row; without a lower row, crumbs below the upper one as the mouth opens.
         rows: remembered teeth, laid onto the own ones; None where there are none.
         shut: 0..1, the rows of teeth touch.
         gains: what the remembered colours are multiplied by.
@@ -195,10 +196,10 @@ def look_inside(
     for k, share in enumerate((1 - lower, lower)):
         mine = seen * share
         if rows[k] is None:  # without teeth all moves as the lip does
+            crumbs = _right_below(teeth[0], eye) if k == 1 and rows[0] is not None else np.zeros_like(mine)
+            shaded.append(crumbs * mine / np.maximum(mine + like_lips * share, 1e-3))
             mine += like_lips * share
-            if k == 1 and rows[0] is not None:
-                mine *= 1 - near * _right_below(teeth[0], eye)
-            shaded.append(np.zeros_like(mine))
+            mine *= 1 - near * crumbs
         else:
             lit = rows[k].level(corner, grey.shape) * np.float32(gains[k])
             bright, more, told[k] = _relight(broad, mine * like_teeth, grey, lit, teeth[k], eye, registration.light[k])

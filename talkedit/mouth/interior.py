@@ -32,6 +32,8 @@ DIM, DIMMED = 0.28, (0.02, 0.07)
 CORNERS, LEFT_LIT = (0.1, 1.0), 0.1
 LIP_EDGE = 0.011  # softness of the inner edge of lips that were closed, over the eye distance
 SEAM = 0.7  # the same where the mouth showed, in pixels: its own rim already makes the edge
+# But not of a lower lip that teeth touched: from so deep on its edge is as soft as one that was closed.
+LOWER_LIP = (0.5, 0.8)
 RIM = 0.02  # lips around the source's mouth that come along with its inside, over the eye distance
 # Teeth in a lip's rim stay behind where what lies behind is so dark beside them; evenly over such a way along the lip,
 # over the eye distance.
@@ -53,6 +55,9 @@ WIDENING = 0.5  # how much of a mouth's widening its inside takes part in where 
 # So much wider, over the eye distance, a smile shows its row of teeth up to the corners, where the source has shadow.
 SMILES = (0.02, 0.1)
 BARES = (0.02, 0.06)  # so much further open, over the eye distance, a mouth bares all of its row above what was seen
+# So much further open, over the eye distance, a mouth leaves behind the crumbs below its upper teeth, while frames have
+# shown so little of the dark.
+OPENS, TOLD = (0.005, 0.02), (0.0, 0.3)
 LIP_HOLD = 0.05  # so near to a lip, about, that moves just as the lip does, over the eye distance
 MARGIN = 3.0  # pixels; the mesh is finer than the loop, so that its hole reaches beyond it in places
 # Share of a mouth's widening that its rows of teeth take part in, or the corners would be all dark; and the width at
@@ -122,16 +127,18 @@ def fill_mouth(
     # Lips and teeth shade the cavity: darkest under the upper row, lighter where the tongue lies.
     x, y = np.arange(shape[1], dtype=np.float32)[None], np.arange(shape[0], dtype=np.float32)[:, None]
     down = depth(x, y, loop)
-    light = 1 - (1 - inside.dark) * 0.45 * (1 - smoothstep(down, 0.1, 0.8))
-    if inside.rows[1] is None and shows == 0:  # nobody has seen what lies there: the tongue does
-        light += TONGUE * float(smoothstep(gap_of(target) / eye, *SHOWS_TEETH)) * smoothstep(down, 0.35, 1)
+    opened, unseen = np.float32(smoothstep(gap_of(target) / eye, *SHOWS_TEETH)), np.float32(1 - inside.dark)
+    light = 1 - unseen * 0.45 * (1 - smoothstep(down, 0.1, 0.8))
+    if inside.rows[1] is None:  # where no frame so far shows what lies there, the tongue does
+        light += np.float32(1 - inside.dark * shows) * TONGUE * opened * smoothstep(down, 0.35, 1)
     mouth = inside.cavity * light.astype(np.float32)[..., None]
     to_x, to_y = (corner - inside.corner).astype(np.float32)
-    opened = np.float32(smoothstep(gap_of(target) / eye, *SHOWS_TEETH))
     wider = (np.linalg.norm(loop[10] - loop[0]) - np.linalg.norm(source[10] - source[0])) / eye
     wide = np.float32(smoothstep(wider, *SMILES))
     whole = max(wide, np.float32(smoothstep((gap_of(loop) - gap_of(source)) / eye, *BARES)))
     lit = np.float32(LEFT_LIT) + np.float32(1 - LEFT_LIT) * smoothstep(_parted(x, y, loop), *CORNERS)
+    bared = 1 - np.float32(smoothstep(inside.dark, *TOLD))
+    bared *= np.float32(smoothstep((gap_of(loop) - gap_of(source)) / eye, *OPENS))
     moves = _ways(jaws, moved, source, inside.shut, eye)
     drawn = np.zeros(shape, np.float32)
     if inside.guess is not None:  # behind all that was seen
@@ -162,9 +169,11 @@ def fill_mouth(
         elif shows > 0:
             shift_x, shift_y = _bent(x + np.float32(x0), y + np.float32(y0), source[lip], target[lip], LIP_HOLD * eye)
             back_x, back_y = x + to_x - shift_x, y + to_y - shift_y
-            own, beyond = (
-                cv2.remap(part, back_x, back_y, cv2.INTER_LINEAR) for part in (inside.own[k], inside.beyond[k])
+            own, beyond, stays = (
+                cv2.remap(part, back_x, back_y, cv2.INTER_LINEAR)
+                for part in (inside.own[k], inside.beyond[k], inside.shaded[k])
             )
+            own *= 1 - bared * stays[..., None]
             both = own + beyond * (1 - own[..., 3:])
             mouth *= 1 - both[..., 3:]
             mouth += both[..., :3]
@@ -180,9 +189,15 @@ def fill_mouth(
         )
         pale = cv2.remap(inside.pale, back_x + to_x, back_y + to_y, cv2.INTER_LINEAR)
         share *= 1 - np.float32(1 - inside.rounded) * _left_behind(pale, lips, mouth, ALONG * eye)
-        mouth += (lips - mouth) * (share * np.float32(shows))[..., None]
+        share *= np.float32(shows)
+        behind, mouth = mouth, mouth + (lips - mouth) * share[..., None]
     lips = _close(picture[rect], hole, 2 * edge)
-    picture[rect] = np.clip(lips + (mouth - lips) * alpha[..., None] + 0.5, 0, 255).astype(np.uint8)
+    painted = lips + (mouth - lips) * alpha[..., None]
+    if shows > 0 and inside.rows[1] is None:
+        lip = smoothstep(cv2.GaussianBlur(1 - alpha * (1 - share), (0, 0), LIP_EDGE * eye), 0.5, 1)
+        hard = np.float32(shows) * unseen * opened * smoothstep(down, *LOWER_LIP)
+        painted = behind + (painted - behind) * (1 - hard * (1 - lip))[..., None]
+    picture[rect] = np.clip(painted + 0.5, 0, 255).astype(np.uint8)
 
 
 def _ways(jaws: np.ndarray, moved: np.ndarray, source: np.ndarray, shut: float, eye: float) -> np.ndarray:

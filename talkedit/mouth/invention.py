@@ -13,9 +13,9 @@ from talkedit.mouth.memory import Still
 from talkedit.mouth.rows import brightness, skin_around, toothness
 from talkedit.track.topology import INNER_LIPS
 
-# From pixel to pixel along real rows of teeth brightness changes by 0.027 to 0.046 of itself (nine and one in ten of 30
-# smiles lie above); a row with fewer lines between its teeth is a smooth bar, and worse than drawn teeth.
-LEAST_DETAIL = 0.025
+# From pixel to pixel along real rows of teeth brightness changes by 0.028 to 0.058 of itself (nine and one in ten of 32
+# smiles lie above); a row with fewer lines between its teeth is a bar of lumps, and worse than drawn teeth.
+LEAST_DETAIL = 0.035
 _DETAIL_SIZE = 2.5  # crop pixels, half a tooth
 OPENED = 0.16  # how far the lips are opened for it, in eye distances
 

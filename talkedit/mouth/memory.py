@@ -16,7 +16,7 @@ import numpy as np
 from talkedit.composite.warp import around, bounds
 from talkedit.mouth.alignment import polygon
 from talkedit.mouth.assembly import ENOUGH, Kept, assemble
-from talkedit.mouth.dentition import upper_row
+from talkedit.mouth.dentition import upper_row, whole_crowns
 from talkedit.mouth.grid import Grid, Rows
 from talkedit.mouth.rows import (
     SPLIT_SOFT,
@@ -61,6 +61,9 @@ TOLD, CLEAR = 5, 0.03
 # row ends at such a depth then.
 ALONE, ENDS = (0.05, 0.13), 1.3
 LOOSE = 0.12  # lower teeth come from behind their lip: what lies that far above it, over the eye distance, is others
+# Teeth that show less than this, over the eye distance, are a strip: of upper ones, too little to make a row of; below
+# upper ones, what shows between these and the lip.
+STRIP = (0.04, 0.033)
 OTHERS = 0.05  # how much better, on average, lower teeth's widths fit an upper row that is none: see `lower_like`
 
 
@@ -278,10 +281,12 @@ class MouthMemory:
                 move = np.float32([[1, 0, -k.jaws[0]], [0, 1, -k.jaws[1]]])
                 seen = self._seen(k.picture, k.loop, True, k.jaws, cv2.warpAffine(upper.teeth, move, (w, h)))
                 self.lower[i] = replace(k, seen=seen)
-        self.lower = [k for k in self.lower if self._off_lip(k) < LOOSE]
+        self.lower = [k for k in self.lower if self._off_lip(k) < LOOSE and k.height(self.grid.pixels) > STRIP[1]]
         lower = assemble(self.lower, self.grid.pixels, True)
         if upper is not None and lower is not None:  # of highlights a lower row is brighter than that it lies behind
             lower = replace(lower, light=lower.light * max(1.0, lower.brightness / upper.brightness))
+        if upper is not None and lower is None and self.upper[0].height(self.grid.pixels) < STRIP[0]:
+            upper = whole_crowns(upper, self.upper[0].teeth, self.upper[0].loop, self.grid)
         self.upper, self.lower, self.still = [], [], None
         guess = None
         if unseen and still is not None and not (self.toothless and np.mean(self.toothless) > 0.5):
