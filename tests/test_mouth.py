@@ -228,6 +228,15 @@ def test_teeth_are_told_from_lips_skin_and_dark():
     assert tooth > 0.9 and lip < 0.1 and dark < 0.1
 
 
+def test_yellow_teeth_are_told_by_their_green():
+    """As much less blue than red as the skin has, nearly, but not less green."""
+    light = np.float32([172, 128, 125])
+    colours = np.array([[(191, 176, 145), (191, 146, 145)]], np.uint8)
+    yellow, pink = toothness(colours, light)[0]
+    assert 0.85 * (light[0] - light[2]) / light[0] < (191 - 145) / 191
+    assert yellow > 0.9 and pink < 0.35
+
+
 def test_a_pinhole_between_closed_lips_takes_the_colour_that_touches_it():
     lips = np.full((30, 30, 3), 200, np.float32)
     lips[13:18] = 80  # the dark line between them
@@ -725,11 +734,11 @@ def test_teeth_that_a_frame_does_not_show_keep_the_light_of_the_frames_before() 
 
 
 def test_a_mouth_once_rounded_stays_so_a_while_as_it_closes_or_shows_teeth() -> None:
-    for tall, toothed in ((0.3, 0.0), (0.5, 0.2)):
+    for tall, toothed in ((0.3, 0.0), (0.5, 0.26)):
         assert _rounded(tall, toothed, 0.0) == 0 and _rounded(tall, toothed, 1.0) > 0.99
     for before in (0.0, 1.0):
         assert _rounded(0.45, 0.1, before) == 1
-        assert _rounded(0.36 - STAYS[0] - 0.01, 0.0, before) == 0 and _rounded(0.5, 0.2 + STAYS[1], before) == 0
+        assert _rounded(0.36 - STAYS[0] - 0.01, 0.0, before) == 0 and _rounded(0.5, 0.26 + STAYS[1], before) == 0
     assert 0 < _rounded(0.38, 0.0, 0.0) < 1
 
 

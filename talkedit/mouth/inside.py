@@ -47,7 +47,7 @@ REDDER, BRIGHTER = (0.65, 0.9), (0.4, 0.65)  # redness and brightness that look 
 # how much the share of lips in the rim between them, beside a half, counts for that. Teeth that fill such shares of it
 # keep it from being stretched as skin. A mouth that was rounded in the frame before stays it with a gap that is less by
 # the first of the last two, and with teeth that are more by the second, or it would be now this, now that.
-ROUNDED, RIMMED, TOOTHED, STAYS = (0.36, 0.4), 0.4, (0.19, 0.27), (0.14, 0.06)
+ROUNDED, RIMMED, TOOTHED, STAYS = (0.36, 0.4), 0.4, (0.2, 0.26), (0.14, 0.06)
 # Near the lips, what is so much redder than the teeth that are remembered there is the lips' light on them.
 TINGED = (0.05, 0.12)
 DIMMED = (0.7, 0.9)  # and what is so much darker is their shadow
