@@ -49,15 +49,11 @@ def whole_crowns(row: Row, seen: np.ndarray, loop: np.ndarray, grid: Grid) -> Ro
     """
     y, sure = np.arange(len(seen), dtype=np.float32)[:, None], seen > 0.5
     lip, soft = np.float32(loop[0] + loop[10]) / 2, PASSES * grid.pixels
-
-    def ends(teeth: np.ndarray) -> np.ndarray:
-        return np.where(teeth, y, -1).max(0)
-
     drawn = upper_row(grid, lip, row.light, soft)
-    below = [ends(teeth) for teeth in (sure, drawn.teeth > 0.5)]
-    both = (below[0] >= 0) & (below[1] >= 0)
+    ends, theirs = (np.where(teeth, y, -1).max(0) for teeth in (sure, drawn.teeth > 0.5))
+    both = (ends >= 0) & (theirs >= 0)
     if both.any():
-        drawn = upper_row(grid, lip + np.float32([0, np.median((below[0] - below[1])[both])]), row.light, soft)
+        drawn = upper_row(grid, lip + np.float32([0, np.median((ends - theirs)[both])]), row.light, soft)
     overlap = sure & (drawn.teeth > 0.5)
     if not overlap.any():
         return row

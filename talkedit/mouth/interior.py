@@ -194,9 +194,8 @@ def fill_mouth(
     lips = _close(picture[rect], hole, 2 * edge)
     painted = lips + (mouth - lips) * alpha[..., None]
     if shows > 0 and inside.rows[1] is None:
-        lip = smoothstep(cv2.GaussianBlur(1 - alpha * (1 - share), (0, 0), LIP_EDGE * eye), 0.5, 1)
         hard = np.float32(shows) * unseen * opened * smoothstep(down, *LOWER_LIP)
-        painted = behind + (painted - behind) * (1 - hard * (1 - lip))[..., None]
+        painted = _soften(painted, behind, 1 - alpha * (1 - share), hard, LIP_EDGE * eye)
     picture[rect] = np.clip(painted + 0.5, 0, 255).astype(np.uint8)
 
 
@@ -281,6 +280,19 @@ def _left_behind(pale: np.ndarray, lips: np.ndarray, mouth: np.ndarray, along: f
     """
     dark = 1 - smoothstep(brightness(mouth) / np.maximum(brightness(lips), 1), *BEHIND)
     return np.minimum(2 * cv2.GaussianBlur((pale * dark).astype(np.float32), (0, 0), along), 1)
+
+
+def _soften(painted: np.ndarray, behind: np.ndarray, lips: np.ndarray, hard: np.ndarray, sigma: float) -> np.ndarray:
+    """(h, w, 3) a painted mouth whose lips pass softly, on their own side of the edge, into what lies behind.
+
+    Args:
+        painted, behind: (h, w, 3) float32 with lips, and without.
+        lips: (h, w) float32 0..1, where they are.
+        hard: (h, w) float32 0..1, how hard their edge is.
+        sigma: of the passage, pixels.
+    """
+    clear = 1 - smoothstep(cv2.GaussianBlur(lips, (0, 0), sigma), 0.5, 1)
+    return painted + (behind - painted) * (hard * clear)[..., None]
 
 
 def _bent(
