@@ -21,7 +21,7 @@ _PALE, _BRIGHT = (0.42, 0.22), (0.35, 0.7)
 SHADED, UPPER = 2, 0.015
 # A column of the mouth shows one row if teeth fill so much of it and are nowhere darker between, by such a share; over
 # which shares of the columns that counts.
-_FILLED, _DIP, _MOST = 0.75, 0.85, (0.5, 0.8)
+_FILLED, _DIP, _MOST = 0.75, 0.9, (0.5, 0.8)
 _LAYERS = 100  # thin layers between the lips
 _COARSE, _BARED = 32, 0.5  # thicker ones; and how much of one must look like teeth where a row shows
 _EVENLY = np.full((1, 3), 1 / 3, np.float32)
