@@ -282,7 +282,7 @@ def _seen(
     away, _, _ = beside_lips(loop, np.zeros_like(loop), inside, MELTS[1] * eye)
     body = inside * np.clip((away - max(1.0, min(RIM * eye, THIN * gap_of(loop)))) / feather + 0.5, 0, 1)
     # Tracked lips may lie outside the real ones, most of all in the corners.
-    red = smoothstep(red / max(float(redness(lips[None, None])[0, 0]), 0.05), *REDDER)
+    red = smoothstep(red / max(float(redness(lips)), 0.05), *REDDER)
     away = away / eye
     near = 1 - smoothstep(away, *NEAR)
     like = red * smoothstep(grey / float(lips.mean()), *BRIGHTER) * near

@@ -135,10 +135,10 @@ def fill_mouth(
     to_x, to_y = (corner - inside.corner).astype(np.float32)
     wider = (np.linalg.norm(loop[10] - loop[0]) - np.linalg.norm(source[10] - source[0])) / eye
     wide = np.float32(smoothstep(wider, *SMILES))
-    whole = max(wide, np.float32(smoothstep((gap_of(loop) - gap_of(source)) / eye, *BARES)))
+    further = (gap_of(loop) - gap_of(source)) / eye
+    whole = max(wide, np.float32(smoothstep(further, *BARES)))
     lit = np.float32(LEFT_LIT) + np.float32(1 - LEFT_LIT) * smoothstep(_parted(x, y, loop), *CORNERS)
-    bared = 1 - np.float32(smoothstep(inside.dark, *TOLD))
-    bared *= np.float32(smoothstep((gap_of(loop) - gap_of(source)) / eye, *OPENS))
+    bared = np.float32(1 - smoothstep(inside.dark, *TOLD)) * np.float32(smoothstep(further, *OPENS))
     moves = _ways(jaws, moved, source, inside.shut, eye)
     drawn = np.zeros(shape, np.float32)
     if inside.guess is not None:  # behind all that was seen
@@ -169,11 +169,11 @@ def fill_mouth(
         elif shows > 0:
             shift_x, shift_y = _bent(x + np.float32(x0), y + np.float32(y0), source[lip], target[lip], LIP_HOLD * eye)
             back_x, back_y = x + to_x - shift_x, y + to_y - shift_y
-            own, beyond, stays = (
-                cv2.remap(part, back_x, back_y, cv2.INTER_LINEAR)
-                for part in (inside.own[k], inside.beyond[k], inside.shaded[k])
+            own, beyond = (
+                cv2.remap(part, back_x, back_y, cv2.INTER_LINEAR) for part in (inside.own[k], inside.beyond[k])
             )
-            own *= 1 - bared * stays[..., None]
+            if bared > 0:
+                own *= 1 - bared * cv2.remap(inside.shaded[k], back_x, back_y, cv2.INTER_LINEAR)[..., None]
             both = own + beyond * (1 - own[..., 3:])
             mouth *= 1 - both[..., 3:]
             mouth += both[..., :3]
@@ -193,7 +193,7 @@ def fill_mouth(
         behind, mouth = mouth, mouth + (lips - mouth) * share[..., None]
     lips = _close(picture[rect], hole, 2 * edge)
     painted = lips + (mouth - lips) * alpha[..., None]
-    if shows > 0 and inside.rows[1] is None:
+    if shows > 0 and unseen > 0 and inside.rows[1] is None:
         hard = np.float32(shows) * unseen * opened * smoothstep(down, *LOWER_LIP)
         painted = _soften(painted, behind, 1 - alpha * (1 - share), hard, LIP_EDGE * eye)
     picture[rect] = np.clip(painted + 0.5, 0, 255).astype(np.uint8)

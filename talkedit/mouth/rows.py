@@ -173,8 +173,8 @@ def brightness(picture: np.ndarray) -> np.ndarray:
 
 
 def redness(picture: np.ndarray) -> np.ndarray:
-    """(h, w) float32: by how much red is more than the mean of green and blue, over red: yellow is half as red."""
-    red, green, blue = cv2.split(np.asarray(picture, np.float32))
+    """(...) float32 of (..., 3): how much more red than green and blue on average, over red; yellow is half as red."""
+    red, green, blue = np.moveaxis(np.asarray(picture, np.float32), -1, 0)
     return (red - (green + blue) / 2) / np.maximum(red, 8)
 
 
@@ -182,9 +182,8 @@ def toothness(picture: np.ndarray, light: np.ndarray) -> np.ndarray:
     """(h, w) float32 0..1: how much a colour looks like teeth beside skin of the colour ``light`` (3,)."""
     rgb = picture.astype(np.float32)
     red = redness(rgb)
-    skin_red = float(redness(np.float32(light)[None, None])[0, 0])
     # Tinted light colours skin and teeth alike.
-    limits = np.minimum(_PALE, max(float(skin_red), 0.12) * np.array([1.0, 0.6]))
+    limits = np.minimum(_PALE, max(float(redness(light)), 0.12) * np.array([1.0, 0.6]))
     pale = 1 - smoothstep(red, limits[1], limits[0])
     return pale * smoothstep(brightness(rgb) / max(float(light.mean()), 8), *_BRIGHT)
 
