@@ -15,7 +15,7 @@ from talkedit.composite.warp import Warp, build_warp, sample
 from talkedit.editor import Editor
 from talkedit.errors import InputError
 from talkedit.facemodel.load import load_face_model
-from talkedit.mouth import interior
+from talkedit.mouth import cavity, interior
 from talkedit.mouth.alignment import HEIGHT, WIDTH, align, cut, from_crop, hidden, polygon, to_crop
 from talkedit.mouth.assembly import (
     BACK,
@@ -1080,7 +1080,7 @@ class Painter(torch.nn.Module):
 
     def forward(self, images: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         lines = (torch.arange(WIDTH) % self.width < 2) if self.width else torch.zeros(WIDTH, dtype=bool)
-        tooth = torch.where(lines[:, None], torch.tensor(DARK) * 4.0, torch.tensor(TOOTH, dtype=torch.float32)) / 255
+        tooth = torch.tensor(TOOTH) / 255 * torch.where(lines[:, None], 0.6, 1.0)
         return images * (1 - mask) + tooth.T[None, :, None] * mask
 
 
@@ -1102,7 +1102,7 @@ def test_invented_teeth_lie_between_the_opened_lips_only():
     assert not differs[cv2.dilate(lips, np.ones((15, 15), np.uint8)) == 0].any()
 
 
-def test_a_smooth_white_bar_is_not_taken_for_teeth_nor_one_with_bands_along_it():
+def test_a_smooth_white_bar_is_not_taken_for_teeth_nor_one_with_bands_along_it_or_coloured_lines():
     assert invented(0)[2] is None
     crop, mask = np.full((HEIGHT, WIDTH, 3), SKIN, np.uint8), np.zeros((HEIGHT, WIDTH), np.float32)
     rect = np.s_[HEIGHT // 2 - 12 : HEIGHT // 2 + 12, WIDTH // 4 : 3 * WIDTH // 4]
@@ -1110,7 +1110,9 @@ def test_a_smooth_white_bar_is_not_taken_for_teeth_nor_one_with_bands_along_it()
     upright, level = crop.copy(), crop.copy()
     upright[rect][:, ::7] = np.array(TOOTH) * 0.75
     level[rect][::7] = np.array(TOOTH) * 0.75
-    assert [plausible(c, mask, np.float32(SKIN)) for c in (crop, level, upright)] == [False, False, True]
+    tinted = upright.copy()
+    tinted[rect][:, ::7, 1] -= 30
+    assert [plausible(c, mask, np.float32(SKIN)) for c in (crop, level, upright, tinted)] == [False, False, True, False]
 
 
 # ---- in the editor
@@ -1132,8 +1134,8 @@ def test_a_mouth_never_seen_open_is_darkest_above_and_shows_a_tongue_below(monke
     assert inside.shows == 0
     moved = meshes[1][model().mouth_loop, :2] - [warp.x0, warp.y0]
     columns = []
-    for tongue in (interior.TONGUE, 0.0):
-        monkeypatch.setattr(interior, "TONGUE", tongue)
+    for tongue in (cavity.TONGUE, 0.0):
+        monkeypatch.setattr(cavity, "TONGUE", tongue)
         picture = sample(frame, warp)
         fill_mouth(picture, frame, warp, inside, meshes[1][model().mouth_loop, :2], np.zeros((2, 2)))
         rows = np.s_[round(moved[:, 1].min()) : round(moved[:, 1].max()) + 1]
@@ -1143,6 +1145,29 @@ def test_a_mouth_never_seen_open_is_darkest_above_and_shows_a_tongue_below(monke
     assert hole.sum() > 6 and lit[hole].argmin() < hole.sum() / 2
     gain = lit[hole] / dark[hole]
     assert gain[0] == pytest.approx(1, abs=0.02) and gain.max() > 1.15
+
+
+def test_a_tongue_is_a_mound_that_moves_with_the_lower_lip_and_lies_in_no_mouth_seen_open():
+    source = face(0.0)
+    inside = look_inside(draw(source, 0), source[INNER_LIPS, :2], 90.0, 0.55, (None, None), Registration())
+    turn = np.linspace(np.pi, 3 * np.pi, 20, endpoint=False)
+    lips = np.c_[100 + 40 * np.cos(turn), 60 + 15 * np.sin(turn)].astype(np.float32)
+
+    def lit(loop: np.ndarray, **known) -> np.ndarray:
+        return cavity.cavity(replace(inside, **known), loop, (120, 200)).mean(2) / inside.cavity.mean()
+
+    shut = lit(lips)
+    low, high = shut[70, 60:141], shut[50, 60:141]
+    assert low[40:].max() > 2 > 1 > high.max()
+    assert low[25:55].min() > 1.5 * max(low[0], low[-1])  # its sides lie in the dark
+    columns = shut[50:74, 95:106].mean(1)
+    assert (np.diff(columns) > -0.02).all() and columns[-1] > 2 * columns[0]
+    bumps = low - cv2.GaussianBlur(low[None], (0, 0), 2)[0]
+    assert 0.005 < bumps[20:60].std() < 0.1
+    dropped = lips.copy()
+    dropped[:, 1] += 7
+    np.testing.assert_allclose(lit(dropped)[57:90], shut[50:83], atol=1e-3)
+    np.testing.assert_allclose(lit(lips, dark=1.0, shows=1.0), 1, atol=1e-5)
 
 
 def below_upper_teeth(further: float):

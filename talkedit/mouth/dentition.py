@@ -20,7 +20,7 @@ from talkedit.mouth.rows import Row
 CROWNS = ((0.091, 0.0, 1.0), (0.071, 0.008, 0.97), (0.082, 0.001, 0.9), (0.076, 0.008, 0.9), (0.073, 0.013, 0.86),
           (0.11, 0.02, 0.8))  # fmt: skip
 HEIGHT = 0.16  # of the row with what lies under the lip
-EDGE = 0.014  # how far the middle ones end below the resting lip
+EDGE = 0.019  # how far the middle ones end below the resting lip
 # Half the arch's width, and the length of it that turns by a radian.
 ARCH, TURN = 0.306, 0.323
 GAP, DARK = 0.0045, 0.4  # half width of the line between two teeth, and how much darker it is

@@ -16,13 +16,13 @@ import numpy as np
 from talkedit.composite.warp import Warp, around
 from talkedit.geometry.openings import smoothstep
 from talkedit.mouth.alignment import polygon
+from talkedit.mouth.cavity import cavity
 from talkedit.mouth.inside import TELLS, Inside
 from talkedit.mouth.lips import beside_lips, between_lips
 from talkedit.mouth.rows import along_lips, brightness, depth, gap_of
 
 # Gaps, in eye distances, over which hidden teeth come out unless the frame shows some: in a narrower one all is shadow.
 SHOWS_TEETH = (0.02, 0.06)
-SHOWS_DRAWN = (0.03, 0.1)  # the same for drawn ones: nobody misses them in shadow
 # So much of their light teeth lose between lips that are hardly apart, over such gaps in eye distances, unless the
 # frame shows how bright they are. Real ones lose more, but light that changes with every word looks like teeth that
 # move.
@@ -69,10 +69,6 @@ STILL = 0.25  # pixels; lips that move less leave the source's own pixels right
 _LIPS = (np.arange(0, 11), np.r_[0, np.arange(19, 9, -1)])
 _WEIGHTS = np.exp(-0.5 * (np.linspace(-1, 1, 11) / LIP_MIDDLE) ** 2)
 _WEIGHTS = (_WEIGHTS / _WEIGHTS.sum())[:, None]
-
-
-# How much lighter than the dark the tongue is at the lower lip.
-TONGUE = 1.6
 
 
 Insides = Sequence[tuple[Inside, float]]
@@ -124,14 +120,9 @@ def fill_mouth(
 
     edge = max(inside.blur, shows * SEAM + (1 - shows) * LIP_EDGE * eye)
     alpha = np.minimum(np.float32(1 + shows) * cv2.GaussianBlur(hole, (0, 0), edge), 1)
-    # Lips and teeth shade the cavity: darkest under the upper row, lighter where the tongue lies.
     x, y = np.arange(shape[1], dtype=np.float32)[None], np.arange(shape[0], dtype=np.float32)[:, None]
-    down = depth(x, y, loop)
-    opened, unseen = np.float32(smoothstep(gap_of(target) / eye, *SHOWS_TEETH)), np.float32(1 - inside.dark)
-    light = 1 - unseen * 0.45 * (1 - smoothstep(down, 0.1, 0.8))
-    if inside.rows[1] is None:  # where no frame so far shows what lies there, the tongue does
-        light += np.float32(1 - inside.dark * shows) * TONGUE * opened * smoothstep(down, 0.35, 1)
-    mouth = inside.cavity * light.astype(np.float32)[..., None]
+    opened = np.float32(smoothstep(gap_of(target) / eye, *SHOWS_TEETH))
+    mouth = cavity(inside, loop, shape)
     to_x, to_y = (corner - inside.corner).astype(np.float32)
     wider = (np.linalg.norm(loop[10] - loop[0]) - np.linalg.norm(source[10] - source[0])) / eye
     wide = np.float32(smoothstep(wider, *SMILES))
@@ -144,7 +135,7 @@ def fill_mouth(
     if inside.guess is not None:  # behind all that was seen
         row, gain = inside.guess
         at = corner - moves[0]
-        drawn = row.where(at, shape) * (alpha > 0) * np.float32(smoothstep(gap_of(target) / eye, *SHOWS_DRAWN))
+        drawn = row.where(at, shape) * (alpha > 0) * np.float32(smoothstep(gap_of(target) / eye, *SHOWS_TEETH))
         mouth += (np.minimum(row.colours(at, shape) * np.float32(gain), 255) - mouth) * drawn[..., None]
     for k in (1, 0):  # the upper row lies before the lower
         row, lip = inside.rows[k], _LIPS[k]
@@ -193,8 +184,9 @@ def fill_mouth(
         behind, mouth = mouth, mouth + (lips - mouth) * share[..., None]
     lips = _close(picture[rect], hole, 2 * edge)
     painted = lips + (mouth - lips) * alpha[..., None]
+    unseen = np.float32(1 - inside.dark)
     if shows > 0 and unseen > 0 and inside.rows[1] is None:
-        hard = np.float32(shows) * unseen * opened * smoothstep(down, *LOWER_LIP)
+        hard = np.float32(shows) * unseen * opened * smoothstep(depth(x, y, loop), *LOWER_LIP)
         painted = _soften(painted, behind, 1 - alpha * (1 - share), hard, LIP_EDGE * eye)
     picture[rect] = np.clip(painted + 0.5, 0, 255).astype(np.uint8)
 

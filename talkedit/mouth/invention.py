@@ -16,6 +16,8 @@ from talkedit.track.topology import INNER_LIPS
 # From pixel to pixel along real rows of teeth brightness changes by 0.028 to 0.058 of itself (nine and one in ten of 32
 # smiles lie above); a row with fewer lines between its teeth is a bar of lumps, and worse than drawn teeth.
 LEAST_DETAIL = 0.035
+# How green they are changes by 0.003 to 0.008 of their brightness in all of these; by more where the network is unsure.
+MOST_TINT = 0.012
 _DETAIL_SIZE = 2.5  # crop pixels, half a tooth
 OPENED = 0.16  # how far the lips are opened for it, in eye distances
 
@@ -54,7 +56,7 @@ def invent(
 
 
 def plausible(crop: np.ndarray, mask: np.ndarray, light: np.ndarray) -> bool:
-    """Whether a completed crop shows single teeth.
+    """Whether a completed crop shows single teeth, of one colour.
 
     Args:
         crop: (HEIGHT, WIDTH, 3) uint8.
@@ -67,7 +69,11 @@ def plausible(crop: np.ndarray, mask: np.ndarray, light: np.ndarray) -> bool:
     if inner.sum() < 30:
         return False
     level, weight = brightness(crop), inner.astype(np.float32)
-    near = cv2.GaussianBlur(weight, (0, 0), _DETAIL_SIZE)
-    fine = level - cv2.GaussianBlur(level * weight, (0, 0), _DETAIL_SIZE) / np.maximum(near, 1e-3)
-    along = np.abs(np.diff(fine, axis=1))[inner[:, 1:] & inner[:, :-1]]
-    return len(along) > 0 and bool(along.mean() > LEAST_DETAIL * level[inner].mean())
+    red, green, blue = cv2.split(crop.astype(np.float32))
+    near = np.maximum(cv2.GaussianBlur(weight, (0, 0), _DETAIL_SIZE), 1e-3)
+    pairs, mean = inner[:, 1:] & inner[:, :-1], level[inner].mean()
+    detail, tint = (
+        np.abs(np.diff(shown - cv2.GaussianBlur(shown * weight, (0, 0), _DETAIL_SIZE) / near, axis=1))[pairs] / mean
+        for shown in (level, green - (red + blue) / 2)
+    )
+    return len(detail) > 0 and bool(detail.mean() > LEAST_DETAIL and tint.mean() < MOST_TINT)
