@@ -18,9 +18,9 @@ from talkedit.mouth.rows import Row, brightness, toothness
 ENOUGH = 0.0025  # area of teeth, in squared eye distances, from which on a row is worth showing
 UNDER = 0.07  # how far a row goes on under the lip, in eye distances
 DARKER = 0.985  # by which it gets darker there, a pixel
-# Crowns of the upper and of the lower row are so tall, over the eye distance; above them is gum, of such shares of the
-# skin's colour, from one to the other over that distance.
-TALL, GUM, PASSES = (0.115, 0.1), np.float32([0.72, 0.45, 0.45]), 0.015
+# Crowns of the upper and of the lower row are so tall, over the eye distance; above them is gum, as bright as skin and
+# pinker where smiles show it, from one to the other over that distance.
+TALL, GUM, PASSES = (0.115, 0.1), np.float32([1.0, 0.82, 0.9]), 0.015
 # A row goes on so far beyond its ends, in eye distances, that much lower an eye distance, and loses so much of its
 # light on the way; a column with less of it than this share of the highest lies beyond. It goes on as it bends, but
 # rises or falls no more than so far, in eye distances.
@@ -228,7 +228,8 @@ def _end_in_gum(
     """
     way = step * np.arange(len(seen), dtype=np.float32)[:, None]
     ends = np.where(seen > 0.5, way, np.inf).min(0)
-    gum = smoothstep(np.where(np.isfinite(ends), way - ends, 0), tall - soft, tall + soft) * (1 - seen)
+    gum = smoothstep(np.where(np.isfinite(ends), way - ends, 0), tall - soft, tall + soft)
+    gum *= (1 - seen) * (1 - cv2.GaussianBlur(seen, (0, 0), soft))  # from ragged edges it passes softly
     return (picture + (colour - picture) * gum[..., None] + 0.5).astype(np.uint8)
 
 

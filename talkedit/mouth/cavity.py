@@ -42,6 +42,7 @@ def cavity(inside: Inside, target: np.ndarray, shape: tuple[int, int]) -> np.nda
     if inside.rows[1] is None and shows > 0:
         colour = inside.cavity + GREYER * (inside.cavity.mean() - inside.cavity)
         lit = _tongue(across, down) * _uneven(across * half / inside.eye, (down - 1) * gap / inside.eye)
+        lit = cv2.GaussianBlur(lit, (0, 0), max(inside.blur, 0.3))  # no sharper than the frame is
         out += colour.astype(np.float32) * np.float32(TONGUE * shows) * lit[..., None]
     return out
 
