@@ -41,6 +41,7 @@ from talkedit.mouth.invention import OPENED, invent
 from talkedit.mouth.lip_edge import beyond, mended
 from talkedit.mouth.memory import MouthMemory
 from talkedit.mouth.registration import Registration
+from talkedit.mouth.smile_folds import without_folds
 from talkedit.options import EditOptions
 from talkedit.reconstruct.fit import Fitter
 from talkedit.reconstruct.network import load_reconstructor
@@ -477,7 +478,8 @@ class ClipEditor:
                 return frame.rgb
             if geometry:
                 join_contours(warp)
-                shown = without_lines(shown, mesh[self._loop, :2], target[self._loop, :2], known["eye"])
+                lips = mesh[self._loop, :2], target[self._loop, :2], known["eye"]
+                shown = without_folds(without_lines(shown, *lips), known["landmarks"], *lips)
                 picture = sample(shown, warp)
                 smooth_contours(picture, shown, warp, mesh, target, model.triangles)
                 bare = 1 - speaker.glasses

@@ -26,8 +26,8 @@ ARCH, TURN = 0.306, 0.323
 GAP, DARK = 0.0045, 0.4  # half width of the line between two teeth, and how much darker it is
 ROUND = 0.009  # how much higher a tooth ends at its sides
 # Brightness over the skin's around the mouth (0.8 to 1.4 on those who show theirs); how much of its tint teeth have.
-BRIGHT, TINT = 1.05, 0.6
-LIP_SHADOW = (0.06, 0.62)  # above the edge teeth lie in the shadow of the lip: how far up, and how much is left there
+BRIGHT, TINT = 1.08, 0.55
+LIP_SHADOW = (0.06, 0.72)  # above the edge teeth lie in the shadow of the lip: how far up, and how much is left there
 CORNERS = 0.45  # brightness left at the ends of the arch
 SCALE = 3  # drawn so many times finer
 # Drawn crowns are so bright beside a strip of real ones, at least and at most; it passes into them over such a way, in
