@@ -1,10 +1,13 @@
 """Folds that a smile pushes up beside the mouth, which an edit that draws the corners in would leave around it.
 
 Skin that is let go is smooth again, and skin that is drawn after the corners is not mottled. Between the nose's wings
-and the sides of the chin, what is finer than the cheek's shape and deeper than its grain is taken out of the luminance.
+and the sides of the chin, what is finer than the cheek's shape and deeper than its grain is taken out, of each colour:
+shadows in folds are redder than what is beside them.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
@@ -17,12 +20,15 @@ from talkedit.track.topology import OUTER_LIPS
 NARROWS, WIDE, SHARE = (0.02, 0.08), (0.46, 0.58), 0.85
 # The fold's path, between pairs of landmarks right of the mouth, and left of it.
 PATHS = (
-    np.array([[129, 129], [203, 36], [206, 205], [216, 207], [212, 214], [202, 210], [204, 211]]),
-    np.array([[358, 358], [423, 266], [426, 425], [436, 427], [432, 434], [422, 430], [424, 431]]),
+    np.array([[203, 36], [206, 205], [216, 207], [212, 214], [202, 210], [204, 211]]),
+    np.array([[423, 266], [426, 425], [436, 427], [432, 434], [422, 430], [424, 431]]),
 )
-# Over the eye distance: how far to either side of the path folds lie; how far from the lips; how fine and how coarse.
-ASIDE, OFF_LIPS, FINE, COARSE = (0.07, 0.15), (0.01, 0.035), 0.006, 0.05
-PORES = 0.035  # what is no deeper, as a change of log luminance, is the skin's own grain and stays
+# Landmarks around the nose, whose wings and nostrils are no folds.
+NOSE = np.array([1, 2, 4, 48, 49, 64, 97, 98, 129, 278, 279, 294, 326, 327, 358])
+# Over the eye distance: how far to either side of the path folds lie; how far from lips and nose; how fine and how
+# coarse they are.
+ASIDE, OFF, FINE, COARSE = (0.07, 0.15), (0.01, 0.035), 0.006, 0.05
+PORES = 0.035  # what is no deeper, as a change of a colour's logarithm, is the skin's own grain and stays
 
 
 def without_folds(
@@ -45,31 +51,34 @@ def without_folds(
     if share <= 0:
         return rgb
     out = rgb.copy()
+    others = landmarks[OUTER_LIPS, :2], cv2.convexHull(landmarks[NOSE, :2].astype(np.float32))[:, 0]
     for path in PATHS:
-        _smooth(out, landmarks[path, :2].mean(1), landmarks[OUTER_LIPS, :2], eye, share)
+        _smooth(out, landmarks[path, :2].mean(1), others, eye, share)
     return out
 
 
-def _smooth(rgb: np.ndarray, path: np.ndarray, lips: np.ndarray, eye: float, share: float) -> None:
-    """Smooths along a (K, 2) path beside (20, 2) outer lips, in place."""
+def _smooth(rgb: np.ndarray, path: np.ndarray, others: tuple[np.ndarray, ...], eye: float, share: float) -> None:
+    """Smooths along a (K, 2) path beside (N, 2) outlines of what is no cheek, in place."""
     x0, y0, x1, y1 = bounds(path, rgb.shape, round((ASIDE[1] + 2 * COARSE) * eye))
     if min(x1 - x0, y1 - y0) < 3:
         return
     area = rgb[y0:y1, x0:x1]
 
-    def away(draw, points: np.ndarray, *how) -> np.ndarray:
+    def away(draw: Callable, lines: Sequence[np.ndarray], *how: bool | int) -> np.ndarray:
         """(h, w) how far from what is drawn, over the eye distance."""
         free = np.ones(area.shape[:2], np.uint8)
-        draw(free, [np.round(points - [x0, y0]).astype(np.int32)], *how)
+        for line in lines:
+            draw(free, [np.round(line - [x0, y0]).astype(np.int32)], *how)
         return cv2.distanceTransform(free, cv2.DIST_L2, 5) / np.float32(eye)
 
-    skin = smoothstep(away(cv2.fillPoly, lips, 0), *OFF_LIPS).astype(np.float32)
-    where = skin * (1 - smoothstep(away(cv2.polylines, path, False, 0), *ASIDE)).astype(np.float32)
-    level = np.log(np.maximum(cv2.cvtColor(area, cv2.COLOR_RGB2GRAY).astype(np.float32), 4))
+    skin = smoothstep(away(cv2.fillPoly, others, 0), *OFF).astype(np.float32)
+    where = skin * (1 - smoothstep(away(cv2.polylines, [path], False, 0), *ASIDE)).astype(np.float32)
+    level = np.log(np.maximum(area, 4).astype(np.float32))
     fine, coarse = (
-        cv2.GaussianBlur(level * skin, (0, 0), s * eye) / np.maximum(cv2.GaussianBlur(skin, (0, 0), s * eye), 1e-3)
+        cv2.GaussianBlur(level * skin[..., None], (0, 0), s * eye)
+        / np.maximum(cv2.GaussianBlur(skin, (0, 0), s * eye), 1e-3)[..., None]
         for s in (FINE, COARSE)
     )
     depth = coarse - fine
-    gain = np.exp(share * where * (depth - np.clip(depth, -PORES, PORES)))
-    area[:] = np.clip(area * gain[..., None] + 0.5, 0, 255).astype(np.uint8)
+    gain = np.exp((share * where)[..., None] * (depth - np.clip(depth, -PORES, PORES)))
+    area[:] = np.clip(area * gain + 0.5, 0, 255).astype(np.uint8)
