@@ -19,6 +19,7 @@ from talkedit.mouth import cavity, interior
 from talkedit.mouth.alignment import HEIGHT, WIDTH, align, cut, from_crop, hidden, polygon, to_crop
 from talkedit.mouth.assembly import (
     BACK,
+    GLOSS,
     Kept,
     _above_arch,
     _arch,
@@ -543,7 +544,9 @@ def test_a_highlight_at_the_edge_of_the_lip_does_not_go_on_under_it() -> None:
     picture, teeth = row.picture.copy(), row.teeth.copy()
     picture[16:18, 40:44] = 255
     out = _lengthen(picture, teeth, 8, -1)
-    assert (out[16:18, 40:44] == 255).all() and out[8:16, 40:44].max() <= TOOTH[0] and teeth[9:16, 41:43].min() > 0.85
+    assert (out[16:18, 40:44] == 255).all() and teeth[9:16, 41:43].min() > 0.85
+    brightest = out[8:16, 40:44, 0].max(1)[::-1] / TOOTH[0]  # from the highlight on
+    assert brightest[0] <= GLOSS and (np.diff(brightest.astype(float)) <= 0).all() and brightest[5] < 1
 
 
 def test_rows_touch_where_both_show_and_no_dark_lies_between_them() -> None:
@@ -1168,6 +1171,9 @@ def test_a_tongue_is_a_mound_that_moves_with_the_lower_lip_and_lies_in_no_mouth_
     dropped[:, 1] += 7
     np.testing.assert_allclose(lit(dropped)[57:90], shut[50:83], atol=1e-3)
     np.testing.assert_allclose(lit(lips, dark=1.0, shows=1.0), 1, atol=1e-5)
+    rows = (None, teeth_row())  # behind a lower row it lies as long as no frame has shown the dark
+    np.testing.assert_array_equal(lit(lips, rows=rows), shut)
+    np.testing.assert_allclose(lit(lips, rows=rows, dark=1.0, shows=0.0), 1, atol=1e-5)
 
 
 def below_upper_teeth(further: float):

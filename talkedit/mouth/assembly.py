@@ -33,6 +33,7 @@ BEYOND, HANGING, STEPS = 0.01, 0.4, 10
 AGREED = 0.3  # how surely, on average, others of the kept mouths must show the same row as the best
 WHOLE = 0.5  # how much of what looks like teeth must turn out to be the row's
 GLOSS = 1.1  # how much brighter than most of it a row may be
+DULLS = 0.8  # how much of that is left, a pixel that it goes on: at once, it would be a line across
 VAGUE = np.float32([[0.06, 0.88, 0.06]])  # of its neighbours' colours, sideways, a pixel that a row goes on
 CLOSE = 2  # half the width of gaps between teeth, pixels
 
@@ -201,14 +202,14 @@ def _lengthen(picture: np.ndarray, teeth: np.ndarray, pixels: int, step: int) ->
     """
     out = picture.astype(np.float32)
     matt = _matt(picture, teeth)
-    for _ in range(pixels):
+    for away in range(pixels):
         more = np.roll(teeth, step, axis=0) * DARKER
         new = more > teeth
         # What was next to the lip grows vague, or lines between teeth would be bars.
         sure = cv2.filter2D((teeth > 0.5).astype(np.float32), -1, VAGUE)[..., None]
         shown = cv2.filter2D(out * (teeth[..., None] > 0.5), -1, VAGUE) / np.maximum(sure, 1e-3)
         shown = np.roll(np.where(sure > 0.1, shown, out), step, axis=0)
-        out[new] = np.minimum(shown[new], matt) * DARKER
+        out[new] = np.minimum(shown[new], matt * (1 + (GLOSS - 1) * DULLS**away)) * DARKER
         teeth[new] = more[new]
     return (out + 0.5).astype(np.uint8)
 

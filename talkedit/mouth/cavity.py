@@ -38,8 +38,10 @@ def cavity(inside: Inside, target: np.ndarray, shape: tuple[int, int]) -> np.nda
     down = ((y - upper[1]) * along[0] - (x - upper[0]) * along[1]) / gap
     light = 1 - np.float32(1 - inside.dark) * SHADE * (1 - smoothstep(down, *SHADED))
     out = inside.cavity * light.astype(np.float32)[..., None]
-    shows = float(smoothstep(gap_of(target) / inside.eye, *SHOWS_TONGUE)) * (1 - inside.dark * inside.shows)
-    if inside.rows[1] is None and shows > 0:
+    # A lower row was seen with what lies behind it, or with nothing dark at all.
+    known = inside.dark * (inside.shows if inside.rows[1] is None else 1)
+    shows = float(smoothstep(gap_of(target) / inside.eye, *SHOWS_TONGUE)) * (1 - known)
+    if shows > 0:
         colour = inside.cavity + GREYER * (inside.cavity.mean() - inside.cavity)
         lit = _tongue(across, down) * _uneven(across * half / inside.eye, (down - 1) * gap / inside.eye)
         lit = cv2.GaussianBlur(lit, (0, 0), max(inside.blur, 0.3))  # no sharper than the frame is
