@@ -56,9 +56,9 @@ BELIEVED = (0.4, 0.8)  # trust in a lower row that surely shows
 # What shows between upper teeth and a lower lip so near below them, over the eye distance, is no part of a lower row
 # that was never seen: crumbs of teeth and gaps, that would go down with the lip.
 CRUMBS = 0.03
-# So near to the upper lip, over the eye distance, own teeth pass into the remembered ones, which have no highlights: in
-# the upper half of mouths.
-MELTS, HALF = (0.012, 0.05), (0.4, 0.6)
+# So near to a lip, over the eye distance, own upper teeth pass into the remembered ones, which have neither highlights
+# nor a ragged edge where the lip covers them.
+MELTS = (0.012, 0.05)
 TELLS = (0.05, 0.35)  # how far own teeth tell the light of a row, over which it shows however narrow an edit's mouth is
 FEATHER = 0.008  # softness of what is cut out, over the eye distance
 GOES_ON = 0.03  # how far the inside is continued under the lips, about, over the eye distance
@@ -184,7 +184,7 @@ def look_inside(
     x, y = np.arange(area.shape[1], dtype=np.float32)[None], np.arange(area.shape[0], dtype=np.float32)[:, None]
     between = depth(x, y, here)
     seen, like_lips, away, near, rimmed = _seen(red, grey, here, eye, feather, lips)
-    melts = (1 - smoothstep(away, *MELTS)) * (1 - smoothstep(between, *HALF))
+    melts = 1 - smoothstep(away, *MELTS)
     like_teeth = toothness(rgb, light)
     rows, teeth, lower, side, shut = _part(
         area, grey, seen, like_teeth, between, here, behind, registration, (corner, eye, feather), smiles
