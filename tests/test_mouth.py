@@ -1207,6 +1207,15 @@ def test_a_mouth_that_showed_teeth_only_opens_onto_a_tongue_with_a_soft_lip_befo
     assert steps[0] < 0.7 * steps[1]
 
 
+def test_own_upper_teeth_pass_into_the_remembered_ones_towards_either_lip() -> None:
+    _, _, inside = below_upper_teeth(10.0)
+    own, loop = inside.own[0][..., 3], inside.loop - inside.corner
+    column = own[:, round(float(loop[:, 0].mean()))]
+    upper, middle, lower = (round(float(v)) for v in (loop[5, 1], loop[[5, 15], 1].mean(), loop[15, 1]))
+    assert inside.lit[0] > 0.35 and column[middle] > 0.3
+    assert max(column[upper + 2], column[lower - 3]) < 0.5 * column[middle]
+
+
 def test_crumbs_far_from_the_lip_stay_until_the_mouth_opens() -> None:
     fill, loop, inside = below_upper_teeth(10.0)
     marked = [inside.own[0], np.ones_like(inside.own[1]) * np.float32([255, 0, 255, 1])]
