@@ -8,7 +8,7 @@ import pytest
 
 from talkedit.facemodel.load import load_face_model
 from talkedit.mouth.smile_folds import PATHS, PORES, without_folds
-from talkedit.track.topology import INNER_LIPS, OUTER_LIPS
+from talkedit.track.topology import FACE_OVAL, INNER_LIPS, OUTER_LIPS
 
 SKIN, LIP = (190, 140, 120), (150, 80, 80)
 
@@ -73,6 +73,28 @@ def test_skin_keeps_its_grain(landmarks):
     out = without_folds(skin, landmarks, *narrowed(landmarks, 0.3, 1.2), eye_of(landmarks))
     beside = cv2.dilate(on_folds(landmarks).astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
     assert out[beside, 0].std() > 0.9 * skin[beside, 0].std()
+
+
+def test_nothing_beyond_the_outline_of_a_turned_face_changes_or_comes_in():
+    model = load_face_model("open")
+    turn = np.deg2rad(50)
+    turned = model.at_landmarks(model.mean) @ np.float32(
+        [[np.cos(turn), 0, np.sin(turn)], [0, 1, 0], [-np.sin(turn), 0, np.cos(turn)]]
+    )
+    landmarks = (turned[:, :2] * [200, -200] + [240, 250]).astype(np.float32)
+    face = cv2.fillPoly(np.zeros((520, 480), np.uint8), [np.round(landmarks[FACE_OVAL]).astype(int)], 1) > 0
+    outs = []
+    for beyond in ((20, 60, 20), (240, 240, 240)):
+        picture = np.where(face[..., None], np.uint8(SKIN), np.uint8(beyond))
+        for path in PATHS:
+            cv2.polylines(picture, [np.round(landmarks[path].mean(1)).astype(int)], False, (120, 85, 70), 5)
+        loop = landmarks[INNER_LIPS] * [1.5, 1]  # as wide as those of a smile
+        narrow = (loop - loop.mean(0)) * [0.7, 1] + loop.mean(0)
+        out = without_folds(picture, landmarks, loop, narrow, eye_of(landmarks))
+        assert (out != picture).any() and (out == picture)[~face].all()
+        outs.append(out)
+    inside = cv2.erode(face.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    np.testing.assert_array_equal(outs[0][inside], outs[1][inside])
 
 
 def test_a_face_at_the_edge_of_the_picture_is_cut_and_one_outside_left_alone(landmarks):

@@ -7,14 +7,12 @@ shadows in folds are redder than what is beside them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import cv2
 import numpy as np
 
 from talkedit.composite.warp import bounds
 from talkedit.geometry.openings import smoothstep
-from talkedit.track.topology import OUTER_LIPS
+from talkedit.track.topology import FACE_OVAL, OUTER_LIPS
 
 # Lips that an edit makes so much narrower, and that are so wide, over the eye distance, let folds go; and how much.
 NARROWS, WIDE, SHARE = (0.02, 0.08), (0.46, 0.58), 0.85
@@ -25,8 +23,8 @@ PATHS = (
 )
 # Landmarks around the nose, whose wings and nostrils are no folds.
 NOSE = np.array([1, 2, 4, 48, 49, 64, 97, 98, 129, 278, 279, 294, 326, 327, 358])
-# Over the eye distance: how far to either side of the path folds lie; how far from lips and nose; how fine and how
-# coarse they are.
+# Over the eye distance: how far to either side of the path folds lie; how far from lips, nose and the face's outline;
+# how fine and how coarse they are.
 ASIDE, OFF, FINE, COARSE = (0.07, 0.15), (0.01, 0.035), 0.006, 0.05
 PORES = 0.035  # what is no deeper, as a change of a colour's logarithm, is the skin's own grain and stays
 
@@ -51,28 +49,31 @@ def without_folds(
     if share <= 0:
         return rgb
     out = rgb.copy()
-    others = landmarks[OUTER_LIPS, :2], cv2.convexHull(landmarks[NOSE, :2].astype(np.float32))[:, 0]
+    nose = cv2.convexHull(landmarks[NOSE, :2].astype(np.float32))[:, 0]
     for path in PATHS:
-        _smooth(out, landmarks[path, :2].mean(1), others, eye, share)
+        _smooth(
+            out, landmarks[path, :2].mean(1), landmarks[FACE_OVAL, :2], (landmarks[OUTER_LIPS, :2], nose), eye, share
+        )
     return out
 
 
-def _smooth(rgb: np.ndarray, path: np.ndarray, others: tuple[np.ndarray, ...], eye: float, share: float) -> None:
-    """Smooths along a (K, 2) path beside (N, 2) outlines of what is no cheek, in place."""
+def _smooth(
+    rgb: np.ndarray, path: np.ndarray, face: np.ndarray, others: tuple[np.ndarray, ...], eye: float, share: float
+) -> None:
+    """Smooths along a (K, 2) path in the (N, 2) outline of a face, beside those of what is no cheek, in place."""
     x0, y0, x1, y1 = bounds(path, rgb.shape, round((ASIDE[1] + 2 * COARSE) * eye))
     if min(x1 - x0, y1 - y0) < 3:
         return
     area = rgb[y0:y1, x0:x1]
-
-    def away(draw: Callable, lines: Sequence[np.ndarray], *how: bool | int) -> np.ndarray:
-        """(h, w) how far from what is drawn, over the eye distance."""
-        free = np.ones(area.shape[:2], np.uint8)
-        for line in lines:
-            draw(free, [np.round(line - [x0, y0]).astype(np.int32)], *how)
-        return cv2.distanceTransform(free, cv2.DIST_L2, 5) / np.float32(eye)
-
-    skin = smoothstep(away(cv2.fillPoly, others, 0), *OFF).astype(np.float32)
-    where = skin * (1 - smoothstep(away(cv2.polylines, [path], False, 0), *ASIDE)).astype(np.float32)
+    free, beside = np.zeros(area.shape[:2], np.uint8), np.ones(area.shape[:2], np.uint8)
+    face, *others, path = (np.round(line - [x0, y0]).astype(np.int32) for line in (face, *others, path))
+    cv2.fillPoly(free, [face], 1)
+    for line in others:
+        cv2.fillPoly(free, [line], 0)
+    cv2.polylines(beside, [path], False, 0)
+    off, aside = (cv2.distanceTransform(v, cv2.DIST_L2, 5) / np.float32(eye) for v in (free, beside))
+    skin = smoothstep(off, *OFF).astype(np.float32)
+    where = skin * (1 - smoothstep(aside, *ASIDE)).astype(np.float32)
     level = np.log(np.maximum(area, 4).astype(np.float32))
     fine, coarse = (
         cv2.GaussianBlur(level * skin[..., None], (0, 0), s * eye)
