@@ -7,7 +7,7 @@ import numpy as np
 
 from talkedit.geometry.openings import smoothstep
 from talkedit.mouth.inside import Inside
-from talkedit.mouth.rows import along_lips, gap_of, middles
+from talkedit.mouth.rows import along_lips, gap_of, middles, width_of
 
 # How much less light there is under the upper row than at the lower lip, and from where to where that passes.
 SHADE, SHADED = 0.45, (0.1, 0.8)
@@ -19,8 +19,9 @@ TONGUE, SHOWS_TONGUE, GREYER = 2.4, (0.02, 0.07), 0.35
 WIDE, DEEP, RISES, EDGE = 0.92, 1.2, 0.85, (0.0, 0.3)
 # Light reaches so little of it at the back, from where to where; and so much less its sides and its groove, this wide.
 BACK, LIT, SIDES, GROOVE = 0.45, (0.4, 1.1), 0.3, (0.22, 0.12)
-# How uneven it is, and how coarsely, over the eye distance; and the size of that pattern, in its cells.
-UNEVEN, CELLS, _PATTERN = 0.045, (0.016, 0.006), (96, 192)
+# How uneven it is, and how coarsely, over the eye distance; and that pattern.
+UNEVEN, CELLS = 0.045, (0.016, 0.006)
+_BUMPS = np.random.default_rng(0).standard_normal((96, 192)).astype(np.float32)
 
 
 def cavity(inside: Inside, target: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
@@ -33,7 +34,8 @@ def cavity(inside: Inside, target: np.ndarray, shape: tuple[int, int]) -> np.nda
     """
     x, y = np.arange(shape[1], dtype=np.float32)[None], np.arange(shape[0], dtype=np.float32)[:, None]
     along, upper = along_lips(target), middles(target)[0]
-    gap, half = max(gap_of(target), 1.0), max(float(np.linalg.norm(target[10] - target[0])) / 2, 1.0)
+    gap, half = max(gap_of(target), 1.0), max(width_of(target) / 2, 1.0)
+    # Square to each other, unlike `depth`, or a mouth whose one corner is pulled up would have a sheared tongue.
     across = ((x - upper[0]) * along[0] + (y - upper[1]) * along[1]) / half
     down = ((y - upper[1]) * along[0] - (x - upper[0]) * along[1]) / gap
     light = 1 - np.float32(1 - inside.dark) * SHADE * (1 - smoothstep(down, *SHADED))
@@ -66,9 +68,8 @@ def _tongue(across: np.ndarray, down: np.ndarray) -> np.ndarray:
 
 def _uneven(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """(h, w) float32 around 1: fine bumps, the same in every frame, at (h, w) places over the eye distance."""
-    bumps = np.random.default_rng(0).standard_normal(_PATTERN).astype(np.float32)
-    middle = np.float32(_PATTERN[::-1]) / 2
+    middle = np.float32(_BUMPS.shape[::-1]) / 2
     maps = ([(v / size + m).astype(np.float32) for v, m in zip((x, y), middle, strict=True)] for size in CELLS)
     return 1 + np.float32(UNEVEN) * sum(
-        cv2.remap(bumps, *at, cv2.INTER_CUBIC, borderMode=cv2.BORDER_WRAP) for at in maps
+        cv2.remap(_BUMPS, *at, cv2.INTER_CUBIC, borderMode=cv2.BORDER_WRAP) for at in maps
     )

@@ -12,7 +12,7 @@ import numpy as np
 
 from talkedit.composite.warp import bounds
 from talkedit.geometry.openings import smoothstep
-from talkedit.mouth.rows import along_lips, gap_of
+from talkedit.mouth.rows import along_lips, gap_of, width_of
 
 # So much further apart, and so much narrower, over the eye distance, an edit must make lips for their line to go; and
 # how much of it goes from lips that stay shut, and how much further out: their ends are as dark and thin as it is.
@@ -43,7 +43,7 @@ def without_lines(rgb: np.ndarray, loop: np.ndarray, target: np.ndarray, eye: fl
         (H, W, 3) uint8; ``rgb`` itself where there is nothing to do.
     """
     parted = float(smoothstep((gap_of(target) - gap_of(loop)) / eye, *PARTS))
-    before, after = (float(np.linalg.norm(lips[10] - lips[0])) for lips in (loop, target))
+    before, after = (width_of(lips) for lips in (loop, target))
     shut = 1 - float(smoothstep(gap_of(loop) / eye, *PARTS))
     share = max(parted, (1 - (1 - SHUT) * shut) * float(smoothstep((before - after) / eye, *NARROWS)))
     if share <= 0:

@@ -28,6 +28,7 @@ from talkedit.mouth.rows import (
     skin_around,
     split,
     toothness,
+    width_of,
 )
 
 # Over which gaps of the lips, in eye distances, a mouth shows more and more. Below, they are closed.
@@ -218,7 +219,7 @@ def look_inside(
                 registration.compare(mine * teeth[k], like_teeth, usual, eye, k)
         mine *= np.float32(shows)
         own.append(_premultiplied(rgb, mine))
-    tall = gap / max(float(np.linalg.norm(loop[10] - loop[0])), 1.0) + RIMMED * (rimmed - 0.5)
+    tall = gap / max(width_of(loop), 1.0) + RIMMED * (rimmed - 0.5)
     rounded = _rounded(tall, float((seen * like_teeth).sum() / max(seen.sum(), 1e-6)), registration.rounded)
     registration.rounded = rounded
     trust = registration.trust

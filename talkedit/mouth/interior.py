@@ -135,7 +135,7 @@ def fill_mouth(
     if inside.guess is not None:  # behind all that was seen
         row, gain = inside.guess
         at = corner - moves[0]
-        drawn = row.where(at, shape) * (alpha > 0) * np.float32(smoothstep(gap_of(target) / eye, *SHOWS_TEETH))
+        drawn = row.where(at, shape) * (alpha > 0) * opened
         mouth += (np.minimum(row.colours(at, shape) * np.float32(gain), 255) - mouth) * drawn[..., None]
     for k in (1, 0):  # the upper row lies before the lower
         row, lip = inside.rows[k], _LIPS[k]

@@ -39,6 +39,11 @@ def gap_of(loop: np.ndarray) -> float:
     return float(np.hypot(*(lower - upper)))
 
 
+def width_of(loop: np.ndarray) -> float:
+    """How far the corners of the (20, 2) inner lips lie apart."""
+    return float(np.linalg.norm(loop[10] - loop[0]))
+
+
 def along_lips(lip: np.ndarray) -> np.ndarray:
     """(2,) unit vector from corner to corner of an (11, 2) inner lip, or of (20, 2) ones."""
     along = lip[10] - lip[0]
@@ -195,7 +200,7 @@ def skin_around(frame: np.ndarray, loop: np.ndarray) -> np.ndarray:
         frame: (H, W, 3) uint8.
         loop: (20, 2) inner lips, pixels.
     """
-    centre, width = loop.mean(0), float(np.linalg.norm(loop[10] - loop[0]))
+    centre, width = loop.mean(0), width_of(loop)
     out = loop - centre
     # Away from the lips in every direction, also from those of a shut mouth.
     out = out * _RING + out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-6) * 0.2 * width

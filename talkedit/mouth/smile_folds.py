@@ -12,6 +12,7 @@ import numpy as np
 
 from talkedit.composite.warp import bounds
 from talkedit.geometry.openings import smoothstep
+from talkedit.mouth.rows import width_of
 from talkedit.track.topology import FACE_OVAL, OUTER_LIPS
 
 # Lips that an edit makes so much narrower, and that are so wide, over the eye distance, let folds go; and how much.
@@ -44,7 +45,7 @@ def without_folds(
     Returns:
         (H, W, 3) uint8; ``rgb`` itself where there is nothing to do.
     """
-    before, after = (float(np.linalg.norm(lips[10] - lips[0])) / eye for lips in (loop, target))
+    before, after = (width_of(lips) / eye for lips in (loop, target))
     share = SHARE * float(smoothstep(before - after, *NARROWS) * smoothstep(before, *WIDE))
     if share <= 0:
         return rgb
