@@ -119,6 +119,7 @@ class Speaker:
         blur: how soft this shot is, pixels.
         glasses: 0..1, the speaker wears glasses.
         mouths: of this shot, those that show most teeth, until it is over.
+        clenched: 0..1, its frames show teeth or closed lips and never the dark behind.
         teeth: the speaker's rows of teeth, where they were seen.
         registration: of these rows, over the frames of the second pass.
         aside: the same of mouths that are turned away, where there are no such rows.
@@ -152,6 +153,7 @@ class Speaker:
     shading: tuple[np.ndarray, np.ndarray] | None = None
     blur: float = CRISP
     glasses: float = 0.0
+    clenched: float = 0.0
     teeth: Rows | None = None
     registration: Registration = field(default_factory=Registration)
     aside: Registration = field(default_factory=Registration)
@@ -409,6 +411,7 @@ class ClipEditor:
         if mouths is None:
             return
         mouths.forget(hidden)
+        speaker.clenched = 1 - mouths.gaped
         if mouths.lacks_teeth() and mouths.still is not None:
             if self._completion is None:
                 self._completion = load_completion(resources.find("checkpoints", "teeth.safetensors"))
@@ -655,7 +658,8 @@ class ClipEditor:
         if units.any():
             delta = delta + self._holds.brows(self._units.held(units))
         wish = editor.opening(code, speaker.people)
-        delta = self._openings.lips(points, delta, editor.speech, wish, part)
+        clenched = speaker.clenched * (1 - min(float(code[self._parts > 0].sum()), 1.0))
+        delta = self._openings.lips(points, delta, editor.speech, wish, part, clenched)
         delta = self._openings.lids(points, delta, speaker.reference)
         if units.any():
             delta = delta + self._units.gaps(points + delta, units)

@@ -19,6 +19,7 @@ from talkedit.geometry.openings import (
     ADDED,
     BROADER,
     BROADEST,
+    CLENCHED,
     HALF_SHUT,
     HIGHEST,
     JAW,
@@ -40,6 +41,7 @@ from talkedit.geometry.openings import (
     Openings,
     smoothstep,
     surface_distances,
+    within,
 )
 from talkedit.track.topology import (
     INNER_LIPS,
@@ -283,6 +285,25 @@ def test_pauses_may_part_the_lips() -> None:
         assert_opened(openings().lips(talking(0), zero, speech(), 0.1, part), 0.1 * part)
     # An emotion that closes lips does not part them.
     np.testing.assert_allclose(openings().lips(talking(0), zero, speech(), -0.1, 0.6), 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("wish", [-0.1, 0.05, 0.15, 0.27])
+def test_clenched_teeth_stay_together(wish: float) -> None:
+    """What opens beyond the source is bounded, and grows with its gap; so is what parts lips in a pause."""
+    zero = np.zeros((468, 3), np.float32)
+    more = []
+    for opening in np.linspace(0, 0.4, 21):
+        face = talking(opening)
+        free, half, held = (gaps(openings().lips(face, zero, speech(), wish, 0.0, c))[4] for c in (0.0, 0.5, 1.0))
+        if wish < 0:
+            assert free == half == held <= 1e-6
+        else:
+            assert held == pytest.approx(within(free, CLENCHED * eye()), abs=1e-5)
+            assert half == pytest.approx((free + held) / 2, abs=1e-5)
+        more.append(gaps(face)[4] + held)
+    assert (np.diff(more) > -1e-6).all()
+    parted = gaps(openings().lips(talking(0), zero, speech(), 0.2, 0.6, 1.0))[4]
+    assert parted == pytest.approx(within(0.6 * 0.2, CLENCHED * eye()), abs=1e-5)
 
 
 def test_nothing_in_nothing_out() -> None:

@@ -62,7 +62,18 @@ from talkedit.mouth.invention import OPENED, invent, plausible
 from talkedit.mouth.lips import beside_lips, between_lips
 from talkedit.mouth.memory import KEPT, SPACING, MouthMemory
 from talkedit.mouth.registration import _BACK, _ENOUGH, _FAR, _FARTHEST, Registration, find
-from talkedit.mouth.rows import Row, depth, gap_of, redness, row_end, split, teeth_end, toothness, undivided
+from talkedit.mouth.rows import (
+    Row,
+    depth,
+    gap_of,
+    redness,
+    row_end,
+    split,
+    teeth_end,
+    toothness,
+    undivided,
+    with_stained,
+)
 from talkedit.reconstruct.pose import find_pose
 from talkedit.track.topology import INNER_LIPS, OUTER_LIPS
 from talkedit.train import teeth as training
@@ -489,9 +500,10 @@ def test_teeth_from_lip_to_lip_are_one_row_unless_something_dark_runs_across() -
     assert undivided(grey, 0 * teeth, middle) == 0
 
 
-def test_upper_teeth_that_fill_lips_hardly_apart_give_no_lower_row() -> None:
+@pytest.mark.parametrize("opening", [0.1, 0.16])
+def test_upper_teeth_that_fill_lips_hardly_apart_give_no_lower_row(opening: float) -> None:
     """Cut at where most people's upper teeth end, their tips would go down with the jaw."""
-    landmarks = face(0.1)
+    landmarks = face(opening)
     memory = MouthMemory(model().at_landmarks(model().mean))
     observe(memory, draw(landmarks, 60), landmarks)
     rows = memory.solve(0.6)
@@ -500,6 +512,31 @@ def test_upper_teeth_that_fill_lips_hardly_apart_give_no_lower_row() -> None:
     tip = landmarks[INNER_LIPS[15], 1]
     lowest = np.nonzero((rows.upper.teeth > 0.5).any(1))[0].max()
     assert (lowest - (place[1, 1] * tip + place[1, 2])) / rows.grid.pixels == pytest.approx(0, abs=0.02)
+
+
+@pytest.mark.parametrize("yaw", [0.0, 50.0])
+@pytest.mark.parametrize(("opening", "teeth", "gaped"), [(0.0, 0, 0), (0.1, 60, 0), (0.2, 60, 0), (0.2, 16, 1)])
+def test_a_mouth_gapes_where_a_frame_shows_its_dark_and_not_between_teeth(opening, teeth, gaped, yaw) -> None:
+    landmarks, memory = face(opening), MouthMemory(model().at_landmarks(model().mean))
+    observe(memory, draw(landmarks, teeth), landmarks, yaw)
+    assert memory.gaped == gaped
+    observe(memory, draw(face()), face())  # one frame is enough
+    assert memory.gaped == gaped
+
+
+def test_a_stained_tooth_is_one_of_its_row_and_no_gap_or_lip_is() -> None:
+    picture, teeth = np.full((24, 60, 3), TOOTH, np.uint8), np.zeros((24, 60), np.float32)
+    teeth[4:16] = 1
+    notch = np.s_[9:16, 26:34]
+    teeth[notch] = 0
+    for colour, share in (((190, 155, 105), 1), (DARK, 0), (LIP, 0), ((170, 105, 110), 0)):
+        picture[notch] = colour
+        got = with_stained(picture, teeth, 100)
+        np.testing.assert_allclose(got[notch], share, atol=0.02)
+        np.testing.assert_array_equal(np.delete(got, np.s_[9:16], 0), np.delete(teeth, np.s_[9:16], 0))
+    picture[notch] = 190, 155, 105
+    np.testing.assert_array_equal(with_stained(picture, teeth, 60), teeth)  # broader than any tooth
+    np.testing.assert_array_equal(with_stained(picture, 0 * teeth, 100), 0 * teeth)
 
 
 def test_the_memory_learns_where_upper_teeth_end() -> None:

@@ -22,6 +22,9 @@ JAW = 0.5
 LIP_RANGE = (0.7, 1.8)
 # An emotion adds nothing to a gap of WIDEST, and less and less over the last ROOM before it.
 WIDEST, ROOM = 0.36, 0.22
+# How much further, over the eye distance, an emotion that bares teeth opens a mouth of which nobody has seen the dark,
+# approached and never passed: clenched teeth stay clenched, and nothing has to be invented behind them.
+CLENCHED = 0.02
 # How far lids may close, approached and never passed, or widen at most: beyond, open eyes show white all around, which
 # reads as shock. Eyes that are half shut already, beside open ones, are left at that.
 LID_RANGE, HALF_SHUT = (0.6, 1.32), 0.6
@@ -129,7 +132,15 @@ class Openings:
         """(9,) vertical inner-lip gaps of (468, 3) landmarks in the model's frame."""
         return points[self._lips[0], 1] - points[self._lips[1], 1]
 
-    def lips(self, source: np.ndarray, delta: np.ndarray, speech: np.ndarray, wish: float, part: float) -> np.ndarray:
+    def lips(
+        self,
+        source: np.ndarray,
+        delta: np.ndarray,
+        speech: np.ndarray,
+        wish: float,
+        part: float,
+        clenched: float = 0.0,
+    ) -> np.ndarray:
         """Opens the mouth as an emotion wants, in the way words do, and holds the lips to the result.
 
         Args:
@@ -138,6 +149,7 @@ class Openings:
             speech: (468, 3) displacement when words open the lips by one model unit.
             wish: how far the emotion opens a talking mouth, model units.
             part: 0..1, how far it may open lips that the source keeps closed.
+            clenched: 0..1, how far it leaves an open mouth's teeth together.
 
         Returns:
             (468, 3) constrained delta.
@@ -151,6 +163,9 @@ class Openings:
                 np.clip((WIDEST - middle / self._eye) / ROOM, 0, 1)
             )
         opened = max(middle * (factor - 1), part * max(wish, 0.0)) if wish > 0 else middle * (factor - 1)
+        if opened > 0:
+            left = 1 - clenched * (1 - within(opened, CLENCHED * self._eye) / opened)
+            factor, wish, opened = 1 + left * (factor - 1), left * wish, left * opened
         out = self._moderate(source, delta, middle + opened) + speech * np.float32(opened * JAW)
         # Every pair along the lips: the same factor, or the shape that words give to lips that part.
         profile = self.lip_gaps(speech)

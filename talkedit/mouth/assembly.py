@@ -13,7 +13,7 @@ import numpy as np
 
 from talkedit.geometry.openings import smoothstep
 from talkedit.mouth.registration import find
-from talkedit.mouth.rows import Row, brightness, toothness
+from talkedit.mouth.rows import Row, brightness, toothness, with_stained
 
 ENOUGH = 0.0025  # area of teeth, in squared eye distances, from which on a row is worth showing
 UNDER = 0.07  # how far a row goes on under the lip, in eye distances
@@ -107,7 +107,8 @@ def assemble(kept: list[Kept], pixels: float, is_lower: bool) -> Row | None:
     picture = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
     # The thin dark lines between teeth belong to the row.
     across = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * CLOSE + 1, 2 * CLOSE + 1))
-    teeth = toothness(picture, light) * (total > 0.5)
+    inside = (total > 0.5).astype(np.float32)
+    teeth = with_stained(picture, toothness(picture, light) * inside, pixels) * inside
     like_teeth = (teeth > 0.5).sum()
     teeth *= _this_side(brightness(picture), teeth, is_lower)
     teeth = cv2.morphologyEx(teeth, cv2.MORPH_CLOSE, across)

@@ -29,6 +29,7 @@ from talkedit.mouth.rows import (
     split,
     toothness,
     width_of,
+    with_stained,
 )
 
 # Over which gaps of the lips, in eye distances, a mouth shows more and more. Below, they are closed.
@@ -187,6 +188,7 @@ def look_inside(
     seen, like_lips, away, near, rimmed = _seen(red, grey, here, eye, feather, lips)
     melts = 1 - smoothstep(away, *MELTS)
     like_teeth = toothness(rgb, light)
+    like_teeth = np.maximum(like_teeth, seen * with_stained(rgb, like_teeth * seen, eye))
     rows, teeth, lower, side, shut = _part(
         area, grey, seen, like_teeth, between, here, behind, registration, (corner, eye, feather), smiles
     )

@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 
 from talkedit.composite.warp import around, bounds
+from talkedit.geometry.openings import smoothstep
 from talkedit.mouth.alignment import polygon
 from talkedit.mouth.assembly import ENOUGH, Kept, assemble
 from talkedit.mouth.dentition import upper_row, whole_crowns
@@ -59,11 +60,14 @@ UPPER_LIP = 13  # the landmark in the middle of the upper lip's inner edge
 TOLD, CLEAR = 5, 0.03
 # Teeth that fill lips so far apart, over the eye distance, are the upper ones alone unless a line divides them; their
 # row ends at such a depth then.
-ALONE, ENDS = (0.05, 0.13), 1.3
+ALONE, ENDS = (0.05, 0.2), 1.3
 LOOSE = 0.12  # lower teeth come from behind their lip: what lies that far above it, over the eye distance, is others
 # Teeth that show less than this, over the eye distance, are a strip: of upper ones, too little to make a row of; below
 # upper ones, what shows between these and the lip.
 STRIP = (0.04, 0.033)
+# Area of the middle of a mouth, in squared eye distances, that is so dark beside skin, over which its dark shows: lines
+# between teeth that touch are less than the first, speech soon shows twice the second.
+DARK, GAPED = 0.4, (0.001, 0.003)
 OTHERS = 0.05  # how much better, on average, lower teeth's widths fit an upper row that is none: see `lower_like`
 
 
@@ -100,6 +104,7 @@ class MouthMemory:
         frames: how many were observed.
         toothless: of each that opens the mouth wide, whether it shows no upper teeth.
         ends: of each of those that shows where these end, the row of the grid's pictures.
+        dark: the largest area of the mouth's dark in any of them, squared eye distances.
     """
 
     mean: np.ndarray
@@ -110,6 +115,12 @@ class MouthMemory:
     frames: int = 0
     toothless: list[bool] = field(default_factory=list)
     ends: list[float] = field(default_factory=list)
+    dark: float = 0.0
+
+    @property
+    def gaped(self) -> float:
+        """0..1, whether any frame so far showed the dark behind the teeth, and not teeth or lips alone."""
+        return float(smoothstep(self.dark, *GAPED))
 
     def observe(self, frame: np.ndarray, landmarks: np.ndarray, pose: Pose, yaw: float) -> None:
         """Keeps the mouth of a frame if it shows more teeth than another.
@@ -126,27 +137,32 @@ class MouthMemory:
         gap = gap_of(loop)
         x0, y0, x1, y1 = bounds(loop, frame.shape)
         inside = x0 <= loop[:, 0].min() and x1 >= loop[:, 0].max() and y0 <= loop[:, 1].min() and y1 >= loop[:, 1].max()
-        if abs(yaw) > LARGEST_YAW or not inside:
+        if not inside:
             return
-        self._keep_still(frame, landmarks[:LANDMARKS], pose, yaw, eye, gap)
+        if abs(yaw) <= LARGEST_YAW:
+            self._keep_still(frame, landmarks[:LANDMARKS], pose, yaw, eye, gap)
         if gap < OPEN * eye:
             return
-        if self.grid is None:
-            self.grid = Grid(self.mean, _scale(eye))
         light = skin_around(frame, loop)
-        facing = 1 - (yaw / (2 * LARGEST_YAW)) ** 2
         # Most frames show no more than a neighbour or than all that are kept; a glance tells that.
         step = max(1, round(eye / _GLANCE))
         area, lips = frame[y0:y1:step, x0:x1:step], (loop - [x0, y0]) / step
         x, y = np.arange(area.shape[1])[None], np.arange(area.shape[0])[:, None]
-        between = depth(x, y, lips)
-        shown = polygon(lips, area.shape[:2]) * toothness(area, light)
+        between, hole = depth(x, y, lips), polygon(lips, area.shape[:2])
+        near = in_middle(x, lips, eye / step, hole.shape)
+        unlit = hole * near * (brightness(area) < DARK * light.mean())
+        self.dark = max(self.dark, float(unlit.sum()) * (step / eye) ** 2)
+        if abs(yaw) > LARGEST_YAW:
+            return
+        if self.grid is None:
+            self.grid = Grid(self.mean, _scale(eye))
+        facing = 1 - (yaw / (2 * LARGEST_YAW)) ** 2
+        shown = hole * toothness(area, light)
         teeth = shown * (_UNSURE * facing * (step / eye) ** 2)
         most = [float(teeth[between < _UPPER_ABOVE].sum()), float(teeth[between > _LOWER_BELOW].sum())]
         shifts = self.grid.shifts(points)
         if gap > GAPES * eye:
             self.toothless.append(most[0] < ENOUGH / 4)
-            near = in_middle(x, lips, eye / step, between.shape)
             end = teeth_end(shown[near], between[near], CLEAR * eye / gap)
             if end is not None:
                 upper, lower = middles(loop)

@@ -21,10 +21,13 @@ _PALE, _BRIGHT = (0.42, 0.22), (0.35, 0.7)
 SHADED, UPPER = 2, 0.015
 # A column of the mouth shows one row if teeth fill so much of it and are nowhere darker between, by such a share; over
 # which shares of the columns that counts.
-_FILLED, _DIP, _MOST = 0.75, 0.9, (0.5, 0.8)
+_FILLED, _DIP, _MOST = 0.65, 0.9, (0.5, 0.8)
 _LAYERS = 100  # thin layers between the lips
 _COARSE, _BARED = 32, 0.5  # thicker ones; and how much of one must look like teeth where a row shows
 _EVENLY = np.full((1, 3), 1 / 3, np.float32)
+# A stained tooth stands between pale ones no further apart than this, over the eye distance; over their brightness it
+# is no darker than so; and over its red it is less red than lips, beside green.
+_STAINED, _DARKER, _LIPS_RED = 0.11, (0.5, 0.65), (0.2, 0.3)
 _RING = 1.75  # where the skin around the mouth is read: inner lips enlarged by so much
 
 
@@ -191,6 +194,25 @@ def toothness(picture: np.ndarray, light: np.ndarray) -> np.ndarray:
     limits = np.minimum(_PALE, max(float(redness(light)), 0.12) * np.array([1.0, 0.6]))
     pale = 1 - smoothstep(red, limits[1], limits[0])
     return pale * smoothstep(brightness(rgb) / max(float(light.mean()), 8), *_BRIGHT)
+
+
+def with_stained(picture: np.ndarray, teeth: np.ndarray, eye: float) -> np.ndarray:
+    """(h, w) float32 0..1: teeth, and what stands between them too yellow to look like teeth itself.
+
+    Args:
+        picture: (h, w, 3).
+        teeth: (h, w) float32 0..1, what of the mouth's inside looks like teeth.
+        eye: outer-eye distance, pixels.
+    """
+    sure = teeth > 0.5
+    if not sure.any():
+        return teeth
+    rgb = np.asarray(picture, np.float32)
+    between = cv2.morphologyEx(teeth, cv2.MORPH_CLOSE, np.ones((1, 2 * round(_STAINED * eye / 2) + 1), np.uint8))
+    level = brightness(rgb)
+    bright = smoothstep(level / max(float(level[sure].mean()), 1), *_DARKER)
+    yellow = 1 - smoothstep((rgb[..., 0] - rgb[..., 1]) / np.maximum(rgb[..., 0], 8), *_LIPS_RED)
+    return np.maximum(teeth, between * bright * yellow)
 
 
 def skin_around(frame: np.ndarray, loop: np.ndarray) -> np.ndarray:
