@@ -32,6 +32,7 @@ GLEAM, AROUND, INNER, HIGHER = (0.4, 0.7), 0.9, 0.8, 0.8
 # What lies around it is so dark on average, over the same: lids that shine are no highlights.
 DIM = (0.45, 0.65)
 SIDES = 0.45  # its sides are that far away, over the iris's radius
+SIDE = (-0.5, 0.5)  # from where to where, in radii beside the iris's middle, one side of it passes into the other
 # How much light is left right under the lid, and how deep its shadow falls, over the iris's radius.
 SHADED, SHADOW = 0.6, 0.9
 # More of it is left, but no more than the last, where so many pixels within such a share of that depth show it.
@@ -87,7 +88,7 @@ def _widen(
     ends = np.minimum(np.abs(x - before[0, 0]), np.abs(x - before[8, 0]))
     beside = np.maximum(beside, 1 - smoothstep(ends / width, *CORNER))
     bared, under = _between(after - corner, shape, width, (KEPT[0] * beside, KEPT[1]))
-    away = np.hypot(x - centre[0], y - centre[1]) / radius
+    away, side = np.hypot(x - centre[0], y - centre[1]) / radius, smoothstep((x - centre[0]) / radius, *SIDE)
     if ((known > 0.5) & (away < 1)).sum() < 12:
         return
     dark = float(np.median(own[(known > 0.5) & (away < 1)].min(1)))
@@ -100,7 +101,7 @@ def _widen(
     plain = cv2.morphologyEx(picture[rect], cv2.MORPH_OPEN, _disc(radius))
     left = _left_under_lid(own.mean(2), white, beneath / radius)
     light = left + (1 - left) * smoothstep(under / radius, 0, SHADOW)
-    ball = known[..., None] * own + (1 - known[..., None]) * _eyeball(own, known > 0.5, away, light)
+    ball = known[..., None] * own + (1 - known[..., None]) * _eyeball(own, known > 0.5, away, side, light)
     taken, share = strength * taken[..., None], strength * bared[..., None]
     around = picture[rect] * (1 - taken) + plain * taken
     picture[rect] = (around * (1 - share) + ball * share + 0.5).astype(np.uint8)
@@ -187,17 +188,26 @@ def _left_under_lid(level: np.ndarray, white: np.ndarray, under: np.ndarray) -> 
     return float(np.clip(1 - lost / share, SHADED, LEAST_SHADED))
 
 
-def _eyeball(own: np.ndarray, known: np.ndarray, away: np.ndarray, light: np.ndarray) -> np.ndarray:
-    """(h, w, 3) float32 the eyeball where it was not seen: rings of the iris, and the white.
+def _eyeball(own: np.ndarray, known: np.ndarray, away: np.ndarray, side: np.ndarray, light: np.ndarray) -> np.ndarray:
+    """(h, w, 3) float32 the eyeball where it was not seen: rings of the iris, and the white, on either side its own.
+
+    In an eye that looks aside the white is bright on one side of the iris and hardly there on the other.
 
     Args:
         own: (h, w, 3) float32 frame.
         known: (h, w) bool, where it shows the eyeball.
         away: (h, w) distance from the iris's middle, in radii.
+        side: (1, w) 0..1, how far a column lies on the second side of the iris.
         light: (h, w) 0..1 share of its light that the upper lid leaves it after the edit.
     """
+    first, second = (_seen_rings(own, known, away, here) for here in (side < 0.5, side >= 0.5))
+    return ((first + (second - first) * side[..., None]) * light[..., None]).astype(np.float32)
+
+
+def _seen_rings(own: np.ndarray, known: np.ndarray, away: np.ndarray, here: np.ndarray) -> np.ndarray:
+    """(h, w, 3) the eyeball of `_eyeball`, unshaded, as one side of it shows it: (1, w) bool ``here``."""
     ring = np.minimum(away / REACH * RINGS, RINGS - 1).astype(int)
-    iris, white = known & (away < REACH), known & (away > LIMBUS[1])
+    iris, white = known & (away < REACH) & (here | (away < LIMBUS[0])), known & (away > LIMBUS[1]) & here
     rings = np.full((RINGS, 3), np.nan, np.float32)
     for k in np.unique(ring[iris]):  # the median leaves highlights out
         rings[k] = np.median(own[iris & (ring == k)], axis=0)
@@ -211,4 +221,4 @@ def _eyeball(own: np.ndarray, known: np.ndarray, away: np.ndarray, light: np.nda
         level = own[white].mean(1)
         sclera = np.median(own[white][level >= np.median(level)], axis=0)
     outside = smoothstep(away, *LIMBUS)[..., None]
-    return (((1 - outside) * colours + outside * sclera) * light[..., None]).astype(np.float32)
+    return (1 - outside) * colours + outside * sclera
