@@ -82,7 +82,7 @@ def test_what_lids_bare_is_a_round_iris_in_its_white():
     np.testing.assert_array_equal(out, stretched)
 
 
-@pytest.mark.parametrize("case", ("same", "closing", "shut", "glasses", "tiny", "no iris"))
+@pytest.mark.parametrize("case", ("same", "closing", "shut", "glasses", "tiny", "no iris", "aside"))
 def test_other_eyes_are_left_alone(case):
     points = face()
     edited, strength = widened(points, 0.16), 1.0
@@ -96,12 +96,31 @@ def test_other_eyes_are_left_alone(case):
         strength = 0.0
     if case == "tiny":
         points, edited = (np.float32(20 / 230) * (p - SIZE / 2) + SIZE / 2 for p in (points, edited))
+    if case == "aside":
+        for ring, iris in zip((RIGHT_EYE, LEFT_EYE), IRISES, strict=True):
+            points[iris] += 0.74 * (points[ring[0]] - points[iris[0]])
     if case == "no iris":
         points[468:473], points[473:] = points[468], points[473]
     frame = draw(face())
     out = frame.copy()
     widen_eyes(out, frame, warp(), points, edited, strength)
     np.testing.assert_array_equal(out, frame)
+
+
+def test_the_white_is_as_dark_as_its_side_of_the_iris_shows_it():
+    points = face()
+    x = np.arange(SIZE, dtype=np.float32)
+    frame, edited = draw(points).astype(np.float32), widened(points, 0.3)
+    for ring, iris in zip((RIGHT_EYE, LEFT_EYE), IRISES, strict=True):
+        away = (x - points[iris[0], 0]) / (points[iris[1]] - points[iris[0]])[0]
+        frame[:, (away < 0) & (away > -4) & (np.abs(x - points[ring, 0].mean()) < 60)] *= 0.5
+    out = np.full((SIZE, SIZE, 3), SKIN, np.uint8)
+    widen_eyes(out, frame.astype(np.uint8), warp(), points, edited)
+    for ring, iris in zip((RIGHT_EYE, LEFT_EYE), IRISES, strict=True):
+        r = float((points[iris[1]] - points[iris[0]])[0])
+        y = round(float(points[ring, 1].min()) - 1)  # the lid hid it
+        dark, bright = (out[y, round(float(points[iris[0], 0] + s * 1.35 * r))].mean() for s in (-1, 1))
+        assert bright > 0.7 * np.mean(WHITE) and dark == pytest.approx(0.5 * bright, rel=0.15)
 
 
 @pytest.mark.parametrize("light", [1.0, 0.45])

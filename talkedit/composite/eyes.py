@@ -20,6 +20,9 @@ WIDENED, OPEN = (1.04, 1.14), (0.1, 0.18)
 # The edge of the upper lid, with its lashes and their shade, and of the lower, over the eye's width: in the source, and
 # what of it lies over the eyeball after the edit.
 EDGES, KEPT = (0.06, 0.01), (0.03, 0.03)
+# An iris nearer to a corner of the eye than that, over the eye's width, hardly shows that it is stretched, and all that
+# is drawn beside it is a guess: it is left to the mesh.
+ASIDE = (0.28, 0.36)
 BESIDE = (0.8, 1.2)  # how far beside the iris's middle, in radii, the iris ends
 CORNER = (0.08, 0.24)  # an iris nearer to a corner of the eye than that, over the eye's width, lies under lashes too
 SOFT = 0.8  # pixels, of all edges
@@ -73,6 +76,8 @@ def _widen(
     if width < SMALLEST or radius < 0.15 * width or areas[0] <= 0:
         return
     strength *= float(smoothstep(areas[1] / areas[0], *WIDENED) * smoothstep(areas[0] / width**2, *OPEN))
+    along = (centre - before[0]) @ (before[8] - before[0]) / width**2
+    strength *= float(smoothstep(min(along, 1 - along), *ASIDE))
     x0, y0, x1, y1 = bounds(np.concatenate([before, after]), frame.shape, 3)
     x0, y0 = max(x0, warp.x0), max(y0, warp.y0)
     x1, y1 = min(x1, warp.x0 + warp.shape[1]), min(y1, warp.y0 + warp.shape[0])
