@@ -22,7 +22,7 @@ WIDENED, OPEN = (1.04, 1.14), (0.1, 0.18)
 EDGES, KEPT = (0.06, 0.01), (0.03, 0.03)
 # An iris nearer to a corner of the eye than that, over the eye's width, hardly shows that it is stretched, and all that
 # is drawn beside it is a guess: it is left to the mesh.
-ASIDE = (0.28, 0.36)
+ASIDE = (0.25, 0.34)
 BESIDE = (0.8, 1.2)  # how far beside the iris's middle, in radii, the iris ends
 CORNER = (0.08, 0.24)  # an iris nearer to a corner of the eye than that, over the eye's width, lies under lashes too
 SOFT = 0.8  # pixels, of all edges
