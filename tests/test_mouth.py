@@ -115,6 +115,16 @@ def draw(landmarks: np.ndarray, teeth: float = 0.0, brightness: float = 1.0) -> 
     return (cv2.GaussianBlur(picture, (0, 0), 0.7) * brightness).astype(np.uint8)
 
 
+def owns(inside: Inside) -> list[np.ndarray]:
+    return [part.own for part in inside.parts]
+
+
+def with_parts(inside: Inside, **pairs) -> Inside:
+    """With an attribute of both parts set, the upper row's first."""
+    parts = (replace(part, **{name: pair[k] for name, pair in pairs.items()}) for k, part in enumerate(inside.parts))
+    return replace(inside, parts=tuple(parts))
+
+
 def observe(memory: MouthMemory, picture: np.ndarray, landmarks: np.ndarray, yaw: float = 0.0) -> None:
     memory.observe(picture, landmarks, find_pose(landmarks, memory.mean), yaw)
 
@@ -936,11 +946,11 @@ def test_teeth_down_to_the_lower_lip_are_the_upper_row_s_where_no_lower_one_is_k
     rows = remembered().solve(0.6).placed(pose, pose.to_model(landmarks))
     assert rows[0] is not None and rows[1] is None
     loop = np.asarray(model().position @ landmarks)[model().mouth_loop, :2]
-    upper, lower = (own[..., 3].sum() for own in look_inside(shown, loop, 173.0, 0.55, rows, Registration()).own)
+    upper, lower = (own[..., 3].sum() for own in owns(look_inside(shown, loop, 173.0, 0.55, rows, Registration())))
     assert lower < 0.03 * upper
     x, y = np.round(loop[5]).astype(int)
     shown[y + 10 : y + 13, x - 60 : x + 60] = DARK  # a dark line parts it from what lies below
-    upper, lower = (own[..., 3].sum() for own in look_inside(shown, loop, 173.0, 0.55, rows, Registration()).own)
+    upper, lower = (own[..., 3].sum() for own in owns(look_inside(shown, loop, 173.0, 0.55, rows, Registration())))
     assert lower > 0.06 * upper
 
 
@@ -949,7 +959,7 @@ def test_mouths_at_and_beyond_the_border_of_the_frame_are_painted_as_far_as_they
     frame, inside, (_, target), warp = opened(-4.0, 6.0)
     away = np.array(middle) - inside.loop.mean(0)
     loop = target[model().mouth_loop, :2] + away
-    rows = tuple(row and row.moved(away) for row in inside.rows)
+    rows = tuple(part.row and part.row.moved(away) for part in inside.parts)
     there = replace(look_inside(frame, inside.loop + away, 90.0, 0.55, rows, Registration()), rounded=0.0)
     whole = Warp(0, 0, warp.source, warp.uv, np.full(frame.shape[:2], -1, np.int32))
     picture = frame.copy()
@@ -1059,7 +1069,9 @@ def test_crumbs_between_upper_teeth_and_the_lip_do_not_go_down_with_it():
     for down in (0, 14):  # the row ends right above the lip, or well above it
         lip = loop.copy()
         lip[11:] -= np.float32([0, loop[15, 1] - loop[3:8, 1].min() - 20 - down])
-        views = [look_inside(frame, lip, eye, 0.55, r, Registration()).own[1][..., 3] for r in (rows, (None, None))]
+        views = [
+            look_inside(frame, lip, eye, 0.55, r, Registration()).parts[1].own[..., 3] for r in (rows, (None, None))
+        ]
         shares.append(views[0].sum() / max(views[1].sum(), 1e-6))
     assert shares[0] < 0.5 * shares[1]
 
@@ -1073,7 +1085,7 @@ def test_own_teeth_pass_into_remembered_ones_towards_the_lip_they_are_under():
     views = [look_inside(frame, loop, 173.0, 0.55, r, Registration()) for r in (rows, (None, None))]
     x = round(float(loop[:, 0].mean()) - views[0].corner[0]) + 4
     top = round(float(loop[3:8, 1].mean()) - views[0].corner[1])
-    own, alone = (sum(part[..., 3] for part in view.own)[top : top + 12, x] for view in views)
+    own, alone = (sum(part[..., 3] for part in owns(view))[top : top + 12, x] for view in views)
     assert alone[3] > 0.9 > 0.3 > own[3]
     assert np.diff(own).max() < 0.35 < 0.45 < np.diff(alone).max() and own[10] > 0.9
 
@@ -1085,7 +1097,7 @@ def test_teeth_that_a_narrow_mouth_shows_are_its_row_and_not_its_lips():
     gap = gap_of(loop)
     assert 0.02 * 173 < gap < 0.04 * 173
     inside = look_inside(frame, loop, 173.0, 0.55, (None, None), Registration())
-    middle = sum(own[..., 3] for own in inside.own)[:, round(float(loop[:, 0].mean())) - inside.corner[0] + 4]
+    middle = sum(own[..., 3] for own in owns(inside))[:, round(float(loop[:, 0].mean())) - inside.corner[0] + 4]
     assert middle.max() > 0.9 and middle.sum() > 0.4 * gap
 
 
@@ -1193,8 +1205,11 @@ def test_a_tongue_is_a_mound_that_moves_with_the_lower_lip_and_lies_in_no_mouth_
     turn = np.linspace(np.pi, 3 * np.pi, 20, endpoint=False)
     lips = np.c_[100 + 40 * np.cos(turn), 60 + 15 * np.sin(turn)].astype(np.float32)
 
-    def lit(loop: np.ndarray, **known) -> np.ndarray:
-        return cavity.cavity(replace(inside, **known), loop, (120, 200)).mean(2) / inside.cavity.mean()
+    def lit(loop: np.ndarray, rows=(None, None), **known) -> np.ndarray:
+        return (
+            cavity.cavity(replace(with_parts(inside, row=rows), **known), loop, (120, 200)).mean(2)
+            / inside.cavity.mean()
+        )
 
     shut = lit(lips)
     low, high = shut[70, 60:141], shut[50, 60:141]
@@ -1225,7 +1240,7 @@ def below_upper_teeth(further: float):
     rows = remembered().solve(0.6).placed(pose, pose.to_model(source))
     loops = [mesh[model().mouth_loop, :2] for mesh in meshes]
     inside = look_inside(frame, loops[0], 173.0, 0.55, rows, Registration())
-    assert inside.dark == inside.rounded == 0 and inside.rows[0] is not None and inside.rows[1] is None
+    assert inside.dark == inside.rounded == 0 and inside.parts[0].row is not None and inside.parts[1].row is None
 
     def fill(inside: Inside) -> np.ndarray:
         picture = sample(frame, warp)
@@ -1246,18 +1261,21 @@ def test_a_mouth_that_showed_teeth_only_opens_onto_a_tongue_with_a_soft_lip_befo
 
 def test_own_upper_teeth_pass_into_the_remembered_ones_towards_either_lip() -> None:
     _, _, inside = below_upper_teeth(10.0)
-    own, loop = inside.own[0][..., 3], inside.loop - inside.corner
+    own, loop = inside.parts[0].own[..., 3], inside.loop - inside.corner
     column = own[:, round(float(loop[:, 0].mean()))]
     upper, middle, lower = (round(float(v)) for v in (loop[5, 1], loop[[5, 15], 1].mean(), loop[15, 1]))
-    assert inside.lit[0] > 0.35 and column[middle] > 0.3
+    assert inside.parts[0].lit > 0.35 and column[middle] > 0.3
     assert max(column[upper + 2], column[lower - 3]) < 0.5 * column[middle]
 
 
 def test_crumbs_far_from_the_lip_stay_until_the_mouth_opens() -> None:
     fill, loop, inside = below_upper_teeth(10.0)
-    marked = [inside.own[0], np.ones_like(inside.own[1]) * np.float32([255, 0, 255, 1])]
-    none, all_of_it = (replace(inside, own=marked, shaded=[inside.shaded[0], share * np.ones_like(inside.shaded[1])])
-                       for share in (0, 1))  # fmt: skip
+    upper, lower = inside.parts
+    marked = np.ones_like(lower.own) * np.float32([255, 0, 255, 1])
+    none, all_of_it = (
+        replace(inside, parts=(upper, replace(lower, own=marked, shaded=share * np.ones_like(lower.shaded))))
+        for share in (0, 1)
+    )
     x, y = round(float(loop[:, 0].mean())), round(float(loop[15, 1]))
     here = np.s_[y - 10 : y - 6, x - 4 : x + 5]
     stays, gone = (fill(view)[here][..., 2].mean() for view in (none, all_of_it))
@@ -1276,7 +1294,9 @@ def test_the_dark_between_grey_lips_is_grey_and_between_red_ones_redder() -> Non
 
 def hollow(inside: Inside) -> Inside:
     """Nothing but dark is left of what the frame shows."""
-    return replace(inside, own=[0 * v for v in inside.own], beyond=[0 * v for v in inside.beyond])
+    return with_parts(
+        inside, **{name: [0 * getattr(part, name) for part in inside.parts] for name in ("own", "beyond")}
+    )
 
 
 def test_dark_that_shows_is_as_light_as_it_looks_and_what_parts_it_has_its_colour() -> None:
@@ -1284,7 +1304,7 @@ def test_dark_that_shows_is_as_light_as_it_looks_and_what_parts_it_has_its_colou
     assert inside.dark > 0.5
     loop, pictures = target[model().mouth_loop, :2], []
     for dark in (inside.dark, 1.0, 0.0):
-        view = replace(hollow(inside), dark=dark, rows=(None, None))
+        view = replace(with_parts(hollow(inside), row=(None, None)), dark=dark)
         picture = sample(frame, warp)
         fill_mouth(picture, frame, warp, view, loop, np.array([[0, -3.0], [0, 8.0]]))
         pictures.append(picture.astype(float))
@@ -1335,10 +1355,10 @@ def test_teeth_between_lips_hardly_apart_lie_in_their_shadow_unless_the_frame_sh
         warp = build_warp(*meshes, model().triangles, model().uv, frame.shape)
         loop, moved = (mesh[model().mouth_loop, :2] for mesh in meshes)
         inside = look_inside(frame, loop, 90.0, 0.55, rows, Registration())
-        assert inside.lit == [0.0, 0.0]
+        assert [part.lit for part in inside.parts] == [0.0, 0.0]
         for lit in (0.0, 1.0):
             picture = sample(frame, warp)
-            view = replace(inside, lit=[lit, lit])
+            view = with_parts(inside, lit=(lit, lit))
             fill_mouth(picture, frame, warp, view, moved, np.zeros((2, 2)))
             at = teeth_of(picture) & (polygon(moved - np.float32([warp.x0, warp.y0]), picture.shape[:2]) > 0.5)
             light[opened_by, lit] = float(np.percentile(picture[at].mean(1), 90))
@@ -1346,13 +1366,13 @@ def test_teeth_between_lips_hardly_apart_lie_in_their_shadow_unless_the_frame_sh
     assert light[4, 0.0] < 0.75 * light[16, 0.0]
     assert light[16, 0.0] == pytest.approx(light[16, 1.0], rel=0.02)
     shows = opened(-3.0, 8.0)[1]
-    assert shows.lit[0] > 0.4  # its own teeth tell
+    assert shows.parts[0].lit > 0.4  # its own teeth tell
 
 
 def test_two_views_of_a_mouth_are_mixed_by_their_shares() -> None:
     frame, inside, (_, target), warp = opened(-3.0, 4.0)
     loop, jaws = target[model().mouth_loop, :2], np.zeros((2, 2))
-    bright = replace(inside, cavity=np.float32([90, 60, 50]), rows=(None, None))
+    bright = replace(with_parts(inside, row=(None, None)), cavity=np.float32([90, 60, 50]))
     base, pictures = sample(frame, warp), []
     for views in ([(inside, 1.0)], [(bright, 1.0)], [(inside, 0.25), (bright, 0.75)]):
         pictures.append(base.copy())

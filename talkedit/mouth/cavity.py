@@ -41,7 +41,7 @@ def cavity(inside: Inside, target: np.ndarray, shape: tuple[int, int]) -> np.nda
     light = 1 - np.float32(1 - inside.dark) * SHADE * (1 - smoothstep(down, *SHADED))
     out = inside.cavity * light.astype(np.float32)[..., None]
     # A lower row was seen with what lies behind it, or with nothing dark at all.
-    known = inside.dark * (inside.shows if inside.rows[1] is None else 1)
+    known = inside.dark * (inside.shows if inside.parts[1].row is None else 1)
     shows = float(smoothstep(gap_of(target) / inside.eye, *SHOWS_TONGUE)) * (1 - known)
     if shows > 0:
         colour = inside.cavity + GREYER * (inside.cavity.mean() - inside.cavity)

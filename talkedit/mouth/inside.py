@@ -77,8 +77,32 @@ OVERLAP = 0.003  # area of teeth, in squared eye distances, that tells as much a
 
 
 @dataclass(frozen=True)
+class Part:
+    """What a frame's mouth shows of one row of teeth, and what is remembered of that.
+
+    Attributes:
+        own: (h, w, 4) float32, the row's own pixels times the share of the pixel that is the row's, and that share.
+        beyond: the same of what the row's colours are continued with under its lip; all zero between the lips.
+        shaded: (h, w) float32 0..1, own pixels that do not come along: those too dark for teeth where a wider mouth
+            would show the row; without a lower row, crumbs below the upper one as the mouth opens.
+        row: remembered teeth, laid onto the own ones; None where there are none.
+        gain: what the remembered colours are multiplied by.
+        lit: 0..1, how far its own teeth tell the light that it lies in.
+        trust: 0..1, how far the remembered teeth may show.
+    """
+
+    own: np.ndarray
+    beyond: np.ndarray
+    shaded: np.ndarray
+    row: Row | None
+    gain: float
+    lit: float
+    trust: float
+
+
+@dataclass(frozen=True)
 class Inside:
-    """The inside of a frame's mouth, upper row first wherever there are two.
+    """The inside of a frame's mouth.
 
     Attributes:
         loop: (20, 2) float32 inner lips in the frame, pixels.
@@ -86,16 +110,9 @@ class Inside:
         blur: of the source, pixels.
         shows: 0..1, the lips are open.
         rounded: 0..1, so rounded that its lips reach far into ``loop`` and cannot be told from its inside.
-        corner: (2,) where the rectangle of ``own`` and ``beyond`` lies in the frame.
-        own: two (h, w, 4) float32, the row's own pixels times the share of the pixel that is the row's, and that share.
-        beyond: the same of what each row's colours are continued with under its lip; all zero between them.
-        shaded: two (h, w) float32 0..1, own pixels that do not come along: those too dark for teeth where a wider mouth
-            would show the row; without a lower row, crumbs below the upper one as the mouth opens.
-        rows: remembered teeth, laid onto the own ones; None where there are none.
+        corner: (2,) where the rectangle of the parts lies in the frame.
+        parts: of the upper and of the lower row.
         shut: 0..1, the rows of teeth touch.
-        gains: what the remembered colours are multiplied by.
-        lit: 0..1 for each row, how far its own teeth tell the light that it lies in.
-        trust: 0..1, how far the remembered teeth may show.
         cavity: (3,) float32 colour of the dark.
         dark: 0..1, how much of it this or an earlier frame shows: it is as light as it looks then, nothing shades it.
         pale: (h, w) float32 0..1, what looks like teeth in the rectangle.
@@ -108,18 +125,36 @@ class Inside:
     shows: float
     rounded: float
     corner: np.ndarray
-    own: list[np.ndarray]
-    beyond: list[np.ndarray]
-    shaded: list[np.ndarray]
-    rows: tuple[Row | None, Row | None]
+    parts: tuple[Part, Part]
     shut: float
-    gains: list[float]
-    lit: list[float]
-    trust: np.ndarray
     cavity: np.ndarray
     dark: float
     pale: np.ndarray
     guess: tuple[Row, float] | None = None
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What a rectangle of the frame shows between the lips.
+
+    Attributes:
+        area, grey: (h, w, 3) uint8 and (h, w) float32.
+        seen, like_teeth: (h, w) 0..1, the mouth's inside and what looks like teeth.
+        between: (h, w) depth of each pixel, see `talkedit.mouth.rows.depth`.
+        loop: (20, 2) inner lips in it.
+        corner: (2,) of it in the frame.
+        eye, feather: outer-eye distance and softness of edges, pixels.
+    """
+
+    area: np.ndarray
+    grey: np.ndarray
+    seen: np.ndarray
+    like_teeth: np.ndarray
+    between: np.ndarray
+    loop: np.ndarray
+    corner: np.ndarray
+    eye: float
+    feather: float
 
 
 def look_inside(
@@ -157,8 +192,7 @@ def look_inside(
         gains[:2] = [gain * usual for gain, usual in zip(gains[:2], registration.light, strict=True)]
         rows = tuple(row and registration.hold(row, eye, k) for k, row in enumerate(behind))
         none, share = np.zeros((1, 1, 4), np.float32), np.zeros((1, 1), np.float32)
-        own, cavity = [none, none], _known_cavity(lips, registration)
-        trust, shaded = registration.trust, [share, share]
+        kept = zip(rows, gains[:2], registration.trust, strict=True)
         return Inside(
             loop=loop,
             eye=eye,
@@ -166,15 +200,9 @@ def look_inside(
             shows=0.0,
             rounded=0.0,
             corner=corner,
-            own=own,
-            beyond=own,
-            shaded=shaded,
-            rows=rows,
+            parts=tuple(Part(none, none, share, row, gain, 0.0, float(trust)) for row, gain, trust in kept),
             shut=0.0,
-            gains=gains,
-            lit=[0.0, 0.0],
-            trust=trust,
-            cavity=cavity,
+            cavity=_known_cavity(lips, registration),
             dark=registration.dark,
             pale=share,
             guess=drawn,
@@ -189,9 +217,8 @@ def look_inside(
     melts = 1 - smoothstep(away, *MELTS)
     like_teeth = toothness(rgb, light)
     like_teeth = np.maximum(like_teeth, seen * with_stained(rgb, like_teeth * seen, eye))
-    rows, teeth, lower, side, shut = _part(
-        area, grey, seen, like_teeth, between, here, behind, registration, (corner, eye, feather), smiles
-    )
+    look = _Look(area, grey, seen, like_teeth, between, here, corner, eye, feather)
+    rows, teeth, lower, side, shut = _part(look, behind, registration, smiles)
     cavity = _cavity_colour(rgb, grey, seen, lips, registration)
     beyond = _continued(rgb, seen * np.float32(shows), lower, side, eye)
     broad = cv2.GaussianBlur(grey, (0, 0), TOOTH * eye)
@@ -224,7 +251,7 @@ def look_inside(
     tall = gap / max(width_of(loop), 1.0) + RIMMED * (rimmed - 0.5)
     rounded = _rounded(tall, float((seen * like_teeth).sum() / max(seen.sum(), 1e-6)), registration.rounded)
     registration.rounded = rounded
-    trust = registration.trust
+    shown = zip(own, beyond, shaded, rows, gains[:2], told, map(float, registration.trust), strict=True)
     return Inside(
         loop=loop,
         eye=eye,
@@ -232,14 +259,8 @@ def look_inside(
         shows=shows,
         rounded=rounded,
         corner=corner,
-        own=own,
-        beyond=beyond,
-        shaded=shaded,
-        rows=rows,
+        parts=tuple(Part(*of_row) for of_row in shown),
         shut=shut,
-        gains=gains,
-        lit=told,
-        trust=trust,
         cavity=cavity,
         dark=registration.dark,
         pale=like_teeth,
@@ -295,16 +316,7 @@ def _seen(
 
 
 def _part(
-    area: np.ndarray,
-    grey: np.ndarray,
-    seen: np.ndarray,
-    like_teeth: np.ndarray,
-    between: np.ndarray,
-    loop: np.ndarray,
-    behind: tuple[Row | None, Row | None],
-    registration: Registration,
-    scale: tuple[np.ndarray, float, float],
-    smiles: bool,
+    look: _Look, behind: tuple[Row | None, Row | None], registration: Registration, smiles: bool
 ) -> tuple[tuple[Row | None, Row | None], list[np.ndarray], np.ndarray, np.ndarray, float]:
     """The rows laid onto what the frame shows of them, where their teeth lie, and how far a place is the lower's.
 
@@ -312,23 +324,20 @@ def _part(
     near that line, which is straight as no row is, what looks like teeth is the remembered row's that lies there.
 
     Args:
-        area, grey: (h, w, 3) uint8 and (h, w) float32.
-        seen, like_teeth: (h, w) 0..1, the mouth's inside and what looks like teeth.
-        between: (h, w) depth of each pixel, see `talkedit.mouth.rows.depth`.
-        loop: (20, 2) inner lips in it.
+        look: what the frame shows.
         behind: the rows where the pose puts them.
         registration: of the rows.
-        scale: (2,) corner of the area in the frame, outer-eye distance and softness of edges, pixels.
         smiles: see `talkedit.mouth.rows.split`.
 
     Returns:
         both rows; (h, w) 0..1 for each; (h, w) 0..1; (h, w) 0..1, below the dark line; 0..1, the rows touch.
     """
-    corner, eye, feather = scale
-    gap, (h, w) = max(gap_of(loop), 1.0), grey.shape
+    grey, seen, like_teeth, between = look.grey, look.seen, look.like_teeth, look.between
+    corner, eye = look.corner, look.eye
+    gap, (h, w) = max(gap_of(look.loop), 1.0), grey.shape
     upper, lower = behind
     end, teeth = None, [np.zeros((h, w), np.float32), np.zeros((h, w), np.float32)]
-    middle = in_middle(np.arange(w, dtype=np.float32)[None], loop, eye, (h, w))
+    middle = in_middle(np.arange(w, dtype=np.float32)[None], look.loop, eye, (h, w))
     if upper is not None:
         upper = registration.place(upper.moved(-corner), grey, seen, eye, 0).moved(corner)
         teeth[0] = upper.where(corner, (h, w))
@@ -339,8 +348,8 @@ def _part(
         end = row_end(teeth[0], between, middle)
     elif lower is not None:
         end = row_end(teeth[1], between, middle, is_lower=True)
-    edge = split(area, seen, between, end, SURE * eye / gap, smiles)
-    side = below = np.clip((between - edge) / max(0.08, 1.5 * feather / gap) + 0.5, 0, 1)
+    edge = split(look.area, seen, between, end, SURE * eye / gap, smiles)
+    side = below = np.clip((between - edge) / max(0.08, 1.5 * look.feather / gap) + 0.5, 0, 1)
     bent = like_teeth * (1 - smoothstep(np.abs(between - edge) * (gap / eye), *BENT))
     if lower is not None:
         below = below + (1 - below) * teeth[1] * bent

@@ -138,33 +138,31 @@ def fill_mouth(
         drawn = row.where(at, shape) * (alpha > 0) * opened
         mouth += (np.minimum(row.colours(at, shape) * np.float32(gain), 255) - mouth) * drawn[..., None]
     for k in (1, 0):  # the upper row lies before the lower
-        row, lip = inside.rows[k], _LIPS[k]
-        if row is not None:
+        part, lip = inside.parts[k], _LIPS[k]
+        if part.row is not None:
             move = moves[k]
-            from_row = corner - move - _sunk(float(inside.trust[k]), source, eye)
-            teeth = row.where(from_row, shape)
+            from_row = corner - move - _sunk(part.trust, source, eye)
+            teeth = part.row.where(from_row, shape)
             if whole > 0:
-                teeth += whole * (row.where(from_row, shape, wide=True) - teeth)
-            out = max(opened, smoothstep(inside.lit[k], *TELLS)) * smoothstep(inside.trust[k], *FADES)
+                teeth += whole * (part.row.where(from_row, shape, wide=True) - teeth)
+            out = max(opened, smoothstep(part.lit, *TELLS)) * smoothstep(part.trust, *FADES)
             teeth *= (alpha > 0) * np.float32(out) * (1 - drawn)
             colours = np.zeros((*shape, 3), np.uint8)
             there = around(teeth > 0)
             if there is not None:
                 first = from_row + np.array([there[1].start, there[0].start])
-                colours[there] = row.colours(first, teeth[there].shape)
-            own = inside.own[k] * (1 - wide * inside.shaded[k])[..., None] if wide > 0 else inside.own[k]
+                colours[there] = part.row.colours(first, teeth[there].shape)
+            own = part.own * (1 - wide * part.shaded)[..., None] if wide > 0 else part.own
             own, dx, dy = _shifted(own, inside.corner + move - corner)
-            shade = 1 - (1 - inside.lit[k]) * DIM * (1 - float(smoothstep(gap_of(target) / eye, *DIMMED)))
-            gain, dark = np.float32(inside.gains[k] * shade), inside.cavity.astype(np.float32)
-            _lay(mouth, own, inside.beyond[k], dx, dy, colours, teeth, gain, lit, dark)
+            shade = 1 - (1 - part.lit) * DIM * (1 - float(smoothstep(gap_of(target) / eye, *DIMMED)))
+            gain, dark = np.float32(part.gain * shade), inside.cavity.astype(np.float32)
+            _lay(mouth, own, part.beyond, dx, dy, colours, teeth, gain, lit, dark)
         elif shows > 0:
             shift_x, shift_y = _bent(x + np.float32(x0), y + np.float32(y0), source[lip], target[lip], LIP_HOLD * eye)
             back_x, back_y = x + to_x - shift_x, y + to_y - shift_y
-            own, beyond = (
-                cv2.remap(part, back_x, back_y, cv2.INTER_LINEAR) for part in (inside.own[k], inside.beyond[k])
-            )
+            own, beyond = (cv2.remap(shown, back_x, back_y, cv2.INTER_LINEAR) for shown in (part.own, part.beyond))
             if bared > 0:
-                own *= 1 - bared * cv2.remap(inside.shaded[k], back_x, back_y, cv2.INTER_LINEAR)[..., None]
+                own *= 1 - bared * cv2.remap(part.shaded, back_x, back_y, cv2.INTER_LINEAR)[..., None]
             both = own + beyond * (1 - own[..., 3:])
             mouth *= 1 - both[..., 3:]
             mouth += both[..., :3]
@@ -185,7 +183,7 @@ def fill_mouth(
     lips = _close(picture[rect], hole, 2 * edge)
     painted = lips + (mouth - lips) * alpha[..., None]
     unseen = np.float32(1 - inside.dark)
-    if shows > 0 and unseen > 0 and inside.rows[1] is None:
+    if shows > 0 and unseen > 0 and inside.parts[1].row is None:
         hard = np.float32(shows) * unseen * opened * smoothstep(depth(x, y, loop), *LOWER_LIP)
         painted = _soften(painted, behind, 1 - alpha * (1 - share), hard, LIP_EDGE * eye)
     picture[rect] = np.clip(painted + 0.5, 0, 255).astype(np.uint8)
