@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from talkedit.demo.speaker import Speaker, make_script
-from talkedit.editor import ClipEditor, Editor
+from talkedit.editor import TEETH_FADE, ClipEditor, Editor
 from talkedit.emotions import EMOTIONS, Timeline
 from talkedit.errors import InputError, NoFaceError
 from talkedit.options import EditOptions
@@ -132,6 +132,41 @@ def test_only_one_part(frames: list[Frame], clip: ClipEditor) -> None:
     assert (texture <= source * gain + 1).all() and (texture >= source / gain - 1).all()
     assert not ((geometry <= source * gain + 1) & (geometry >= source / gain - 1)).all()  # geometry does
     assert change(geometry, frame.rgb) > change(texture, frame.rgb)
+
+
+def test_the_teeth_of_a_turned_head_are_what_the_frame_shows(frames: list[Frame]) -> None:
+    """Remembered rows give way to none as the head turns; what it learns of both in a shot stays apart."""
+    clip = learn(frames)
+    frame, known = frames[MIDDLE], clip._frame(frames[MIDDLE])
+    speaker = known["speaker"]
+    for yaw, shares in ((0.0, [1.0]), (TEETH_FADE[0], [1.0]), (-sum(TEETH_FADE) / 2, [0.5, 0.5]), (40.0, [1.0])):
+        views = clip._inside(frame, {**known, "yaw": yaw})
+        assert [share for _, share in views] == pytest.approx(shares)
+        without_rows = views[-1][0] if abs(yaw) > TEETH_FADE[0] else None
+        if without_rows is not None:
+            assert without_rows.guess is None and all(part.row is None for part in without_rows.parts)
+            assert speaker.aside.last == frame.index
+        if abs(yaw) < TEETH_FADE[1]:
+            rows = speaker.teeth
+            assert (views[0][0].parts[0].row is None) == (rows is None or rows.upper is None)
+    assert speaker.aside is not speaker.registration
+
+
+def test_a_mouth_that_no_frame_shows_open_stays_clenched_but_for_surprise_and_fear(frames: list[Frame]) -> None:
+    editor = learn(frames)
+    frame, (speaker,) = frames[MIDDLE], editor._speakers.values()
+
+    def gap(emotion: str, clenched: float) -> float:
+        speaker.clenched = clenched
+        points = editor.meshes(frame, Timeline.constant(emotion, 1.0))[1][editor.model.landmark_vertices]
+        return float(points[14, 1] - points[13, 1])
+
+    source = float(np.ptp(editor._frame(frame)["mesh"][editor.model.landmark_vertices][[13, 14], 1]))
+    assert 0 <= speaker.clenched <= 1
+    for emotion in ("surprised", "fear"):
+        assert gap(emotion, 1.0) == gap(emotion, 0.0)
+    angry = [gap("angry", clenched) for clenched in (0.0, 0.5, 1.0)]
+    assert angry[0] - 0.5 > angry[1] > angry[2] + 0.5 > source
 
 
 def test_smoothing_and_the_classifier_can_be_switched_off(frames: list[Frame]) -> None:
