@@ -35,6 +35,7 @@ GLEAM, AROUND, INNER, HIGHER = (0.4, 0.7), 0.9, 0.8, 0.8
 # What lies around it is so dark on average, over the same: lids that shine are no highlights.
 DIM = (0.45, 0.65)
 SIDES = 0.45  # its sides are that far away, over the iris's radius
+FEW = 6  # pixels of the white that do not tell its colour
 SIDE = (-0.5, 0.5)  # from where to where, in radii beside the iris's middle, one side of it passes into the other
 # How much light is left right under the lid, and how deep its shadow falls, over the iris's radius.
 SHADED, SHADOW = 0.6, 0.9
@@ -205,7 +206,9 @@ def _eyeball(own: np.ndarray, known: np.ndarray, away: np.ndarray, side: np.ndar
         side: (1, w) 0..1, how far a column lies on the second side of the iris.
         light: (h, w) 0..1 share of its light that the upper lid leaves it after the edit.
     """
-    first, second = (_seen_rings(own, known, away, here) for here in (side < 0.5, side >= 0.5))
+    white = known & (away > LIMBUS[1])
+    sides = [here if (white & here).sum() > FEW else np.ones_like(here) for here in (side < 0.5, side >= 0.5)]
+    first, second = (_seen_rings(own, known, away, here) for here in sides)
     return ((first + (second - first) * side[..., None]) * light[..., None]).astype(np.float32)
 
 
@@ -222,7 +225,7 @@ def _seen_rings(own: np.ndarray, known: np.ndarray, away: np.ndarray, here: np.n
     place = (np.arange(RINGS) + 0.5) / RINGS * REACH
     colours = np.stack([np.interp(away, place[found], rings[found, c]) for c in range(3)], 2)
     sclera = rings[found[-1]]
-    if white.sum() > 6:  # the brighter half: corners and what lies in shadow are not its colour
+    if white.sum() > FEW:  # the brighter half: corners and what lies in shadow are not its colour
         level = own[white].mean(1)
         sclera = np.median(own[white][level >= np.median(level)], axis=0)
     outside = smoothstep(away, *LIMBUS)[..., None]
