@@ -38,6 +38,7 @@ from talkedit.mouth.inside import (
     STAYS,
     Inside,
     _behind_dark,
+    _beyond,
     _cavity_colour,
     _continued,
     _relight,
@@ -1266,6 +1267,32 @@ def test_own_upper_teeth_pass_into_the_remembered_ones_towards_either_lip() -> N
     upper, middle, lower = (round(float(v)) for v in (loop[5, 1], loop[[5, 15], 1].mean(), loop[15, 1]))
     assert inside.parts[0].lit > 0.35 and column[middle] > 0.3
     assert max(column[upper + 2], column[lower - 3]) < 0.5 * column[middle]
+
+
+def test_what_hangs_below_the_remembered_row_is_told_column_by_column() -> None:
+    teeth = np.zeros((40, 30), np.float32)
+    teeth[8:20, 5:15], teeth[8:24, 15:25] = 1, 1
+    below, reach = _beyond(teeth, 250.0), 2
+    for columns, end in ((np.s_[5:15], 20), (np.s_[15:25], 24)):
+        np.testing.assert_array_equal(below[: end + reach, columns], 0)
+        np.testing.assert_array_equal(below[end + reach :, columns], 1)
+    np.testing.assert_array_equal(below[:, :5], 0)  # without teeth above nothing hangs
+
+
+def test_crumbs_that_hang_from_upper_teeth_are_not_theirs_where_no_frame_shows_the_dark() -> None:
+    frame, loop = draw(face(0.2), 16), face(0.2)[INNER_LIPS, :2]
+    pose = find_pose(face(0.2), model().at_landmarks(model().mean))
+    rows = remembered().solve(0.6).placed(pose, pose.to_model(face(0.2)))
+    x, top = round(float(loop[:, 0].mean())), round(float(loop[3:8, 1].min()))
+    crumb = np.s_[top + 15 : top + 22, x - 3 : x + 4]
+    frame[crumb] = TOOTH
+    kept = []
+    for told in ((2.0, 3.0), (0.0, 0.3)):  # as if the dark that the frame shows were none
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("talkedit.mouth.inside.TOLD", told)
+            inside = look_inside(frame, loop, 173.0, 0.55, rows, Registration())
+        kept.append(float(inside.parts[0].own[top + 20 - inside.corner[1], x - inside.corner[0], 3]))
+    assert kept[0] < 0.1 < 0.3 < kept[1], kept
 
 
 def test_crumbs_far_from_the_lip_stay_until_the_mouth_opens() -> None:

@@ -58,6 +58,9 @@ BELIEVED = (0.4, 0.8)  # trust in a lower row that surely shows
 # What shows between upper teeth and a lower lip so near below them, over the eye distance, is no part of a lower row
 # that was never seen: crumbs of teeth and gaps, that would go down with the lip.
 CRUMBS = 0.03
+# What looks like teeth further below the remembered upper ones than that, over the eye distance, hangs from them as a
+# crumb of others as the mouth opens; frames that show so much of the dark tell what it is.
+HANGS, TOLD = 0.008, (0.0, 0.3)
 # So near to a lip, over the eye distance, own upper teeth pass into the remembered ones, which have neither highlights
 # nor a ragged edge where the lip covers them.
 MELTS = (0.012, 0.05)
@@ -242,6 +245,8 @@ def look_inside(
             mine *= 1 - cv2.dilate(theirs.astype(np.float32), np.ones((3, 3), np.uint8))
             shaded.append(rows[k].where(corner, grey.shape, wide=True) * (1 - bright))
             if k == 0:  # only the shadow that the upper lip throws on teeth is seen there, not the teeth
+                hangs = like_teeth * _beyond(teeth[0], eye)
+                mine *= 1 - hangs * (1 - float(smoothstep(registration.dark, *TOLD)))
                 mine *= (1 - teeth[k] * (1 - bright)) * (1 - melts * teeth[k] * float(smoothstep(told[k], *TELLS)))
             else:
                 usual = toothness(remembered, rows[k].light)
@@ -266,6 +271,13 @@ def look_inside(
         pale=like_teeth,
         guess=drawn,
     )
+
+
+def _beyond(teeth: np.ndarray, eye: float) -> np.ndarray:
+    """(h, w) 0..1: further than ``HANGS`` below the last of (h, w) upper teeth of a column."""
+    reach = max(1, round(HANGS * eye))
+    below = np.maximum.accumulate(teeth, axis=0) - teeth
+    return below * (1 - cv2.dilate(teeth, np.ones((reach + 1, 1), np.uint8), anchor=(0, reach)))
 
 
 def _right_below(teeth: np.ndarray, eye: float) -> np.ndarray:
