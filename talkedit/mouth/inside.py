@@ -229,7 +229,7 @@ def look_inside(
     for k, share in enumerate((1 - lower, lower)):
         mine = seen * share
         if rows[k] is None:  # without teeth all moves as the lip does
-            crumbs = _right_below(teeth[0], eye) if k == 1 and rows[0] is not None else np.zeros_like(mine)
+            crumbs = _right_below(teeth[0], CRUMBS * eye) if k == 1 and rows[0] is not None else np.zeros_like(mine)
             shaded.append(crumbs * mine / np.maximum(mine + like_lips * share, 1e-3))
             mine += like_lips * share
             mine *= 1 - near * crumbs
@@ -273,17 +273,16 @@ def look_inside(
     )
 
 
+def _right_below(teeth: np.ndarray, reach: float) -> np.ndarray:
+    """(h, w) 0..1: no more than so many pixels below (h, w) upper teeth, or among them."""
+    reach = max(1, round(reach))
+    return cv2.dilate(teeth, np.ones((reach + 1, 1), np.uint8), anchor=(0, reach))
+
+
 def _beyond(teeth: np.ndarray, eye: float) -> np.ndarray:
     """(h, w) 0..1: further than ``HANGS`` below the last of (h, w) upper teeth of a column."""
-    reach = max(1, round(HANGS * eye))
     below = np.maximum.accumulate(teeth, axis=0) - teeth
-    return below * (1 - cv2.dilate(teeth, np.ones((reach + 1, 1), np.uint8), anchor=(0, reach)))
-
-
-def _right_below(teeth: np.ndarray, eye: float) -> np.ndarray:
-    """(h, w) 0..1: less than ``CRUMBS`` below (h, w) upper teeth, or among them."""
-    reach = max(1, round(CRUMBS * eye))
-    return cv2.dilate(teeth, np.ones((reach + 1, 1), np.uint8), anchor=(0, reach))
+    return below * (1 - _right_below(teeth, HANGS * eye))
 
 
 def _premultiplied(rgb: np.ndarray, share: np.ndarray) -> np.ndarray:

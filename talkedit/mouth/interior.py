@@ -17,7 +17,7 @@ from talkedit.composite.warp import Warp, around
 from talkedit.geometry.openings import smoothstep
 from talkedit.mouth.alignment import polygon
 from talkedit.mouth.cavity import cavity
-from talkedit.mouth.inside import TELLS, Inside
+from talkedit.mouth.inside import TELLS, TOLD, Inside
 from talkedit.mouth.lips import beside_lips, between_lips
 from talkedit.mouth.rows import along_lips, brightness, depth, gap_of
 
@@ -55,9 +55,9 @@ WIDENING = 0.5  # how much of a mouth's widening its inside takes part in where 
 # So much wider, over the eye distance, a smile shows its row of teeth up to the corners, where the source has shadow.
 SMILES = (0.02, 0.1)
 BARES = (0.02, 0.06)  # so much further open, over the eye distance, a mouth bares all of its row above what was seen
-# So much further open, over the eye distance, a mouth leaves behind the crumbs below its upper teeth, while frames have
-# shown so little of the dark.
-OPENS, TOLD = (0.005, 0.02), (0.0, 0.3)
+# So much further open, over the eye distance, a mouth leaves behind the crumbs below its upper teeth, while frames show
+# little of the dark (``TOLD``).
+OPENS = (0.005, 0.02)
 LIP_HOLD = 0.05  # so near to a lip, about, that moves just as the lip does, over the eye distance
 MARGIN = 3.0  # pixels; the mesh is finer than the loop, so that its hole reaches beyond it in places
 # Share of a mouth's widening that its rows of teeth take part in, or the corners would be all dark; and the width at
