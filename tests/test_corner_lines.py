@@ -114,3 +114,30 @@ def test_a_line_that_rises_beyond_the_corners_is_followed():
     for x, y in at:
         assert rising[y - 1 : y + 2, x, 0].min() < SKIN[0] - 60
         assert left[y - 1 : y + 2, x, 0].min() > SKIN[0] - 15
+
+
+def test_a_fold_that_crosses_the_line_at_the_corner_goes_with_it():
+    """The pit of a smile's corner is a hook across the line, which closing along columns would leave."""
+    picture = shut()
+    for side in (-1, 1):
+        x = round(float(CENTRE[0]) + side * 56)
+        cv2.line(picture, (x, 150), (x, 166), (110, 70, 60), 4, cv2.LINE_AA)
+    picture = cv2.GaussianBlur(picture, (0, 0), 1.0)
+    out = without_lines(picture, lips(), lips(gap=24), EYE)
+    for x in (144, 256):
+        before, after = (SKIN[0] - float(v[152:156, x - 1 : x + 2, 0].min()) for v in (picture, out))
+        assert before > 40 and after < 0.25 * before
+
+
+def test_what_is_filled_where_hair_begins_has_no_stripes():
+    """Above the corner a moustache, below it skin: its hairs must not be drawn out to bars across the line."""
+    hairs = np.random.default_rng(1).random((320, 400)) < 0.25
+    hairs[158:] = False
+    picture = shut()
+    picture[cv2.dilate(hairs.astype(np.uint8), np.ones((3, 2), np.uint8)) > 0] = (110, 90, 80)
+    picture = cv2.GaussianBlur(picture, (0, 0), 0.8)
+    out = without_lines(picture, lips(), lips(gap=24), EYE)
+    change = (out.astype(float) - picture).mean(2)[150:164, 256:272]
+    shown = out.astype(float).mean(2)[150:164, 256:272]
+    assert change.mean() > 8  # something was filled
+    assert shown.mean(0).std() < 0.5 * picture.astype(float).mean(2)[138:152, 256:272].std()

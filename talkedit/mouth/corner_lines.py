@@ -1,8 +1,8 @@
 """The line between closed lips goes on beyond the tracked corners, where an edit that opens them would leave it behind.
 
 A real mouth opens all along that line. An edited one opens between the tracked corners, and what lies beyond would
-stay on the cheek, spread to a dark smudge. There the line is filled with the skin above and below it, as far as the
-edit parts the lips or draws their corners in.
+stay on the cheek, spread to a dark smudge. There the line, and what crosses it, is filled with the skin around, as far
+as the edit parts the lips or draws their corners in.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ PARTS, NARROWS, SHUT, FURTHER = (0.015, 0.07), (0.01, 0.05), 0.6, 0.025
 # Over the eye distance: where beyond the corner the filling begins and ends, how far to either side the line may lie,
 # and how thick it may be.
 BEGINS, ENDS, ASIDE, THICK = (-0.02, 0.015), (0.13, 0.18), (0.06, 0.09), 0.1
+EVEN = 0.015  # the skin that closes over it is even over such a way, over the eye distance
+GRAIN = 12.0  # and has the grain of what lies beside it, up to so many levels
 # The line may rise or fall by so much.
 SLOPE = 0.6
 # A thin line is so much deeper than softened.
@@ -79,16 +81,19 @@ def _fill(rgb: np.ndarray, corner: np.ndarray, outwards: np.ndarray, eye: float,
         rgb, place, size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REPLICATE
     )
     patch = patch.astype(np.float32)
-    fullest, filling = (
-        cv2.morphologyEx(level, cv2.MORPH_CLOSE, np.ones((2 * round(THICK * eye / 2) + 1, 1), np.uint8)) - level
-        for level in (patch, cv2.GaussianBlur(patch, (0, 0), max(_SOFT * eye, 0.5)))
-    )
-    # Closing fills something everywhere in beards and noise; the line is what is more than that.
+    soft = cv2.GaussianBlur(patch, (0, 0), max(_SOFT * eye, 0.5))
+    round_, thick = cv2.MORPH_ELLIPSE, 2 * round(THICK * eye / 2) + 1
+    skin = cv2.morphologyEx(soft, cv2.MORPH_CLOSE, cv2.getStructuringElement(round_, (thick, thick)))
+    skin = cv2.GaussianBlur(skin, (0, 0), EVEN * eye)
+    fullest, filling = (np.maximum(skin - level, 0) for level in (patch, soft))
+    # Closing fills something everywhere in beards and noise; what is to go is more than that.
     filling = np.maximum(filling - filling[np.abs(across) > ASIDE[1]].mean(0), 0)
     aside = across[:, None] - _slope(filling.mean(2), out, across) * np.maximum(out, 0)
     filling = np.maximum(filling, cv2.GaussianBlur(filling, (0, 0), max(_SMOOTH * eye, 0.5)))
     filling = np.minimum(DEEPER * filling, fullest)  # or what is beside the line becomes lighter than skin
     where = smoothstep(out - further, *BEGINS) * (1 - smoothstep(out, *ENDS))
+    grain = np.clip(np.roll(patch - soft, -half // 2, axis=0), -GRAIN, GRAIN)
+    filling += grain * np.minimum(filling / GRAIN, 1)
     filling *= (share * where * (1 - smoothstep(np.abs(aside), *ASIDE))).astype(np.float32)[..., None]
     ends = np.array([[0, 0], [width, 0], [0, len(across)], size]) @ turn.T + place[:, 2]
     x0, y0, x1, y1 = bounds(ends, rgb.shape)
@@ -97,7 +102,7 @@ def _fill(rgb: np.ndarray, corner: np.ndarray, outwards: np.ndarray, eye: float,
     place[:, 2] -= x0, y0
     area = rgb[y0:y1, x0:x1]
     change = cv2.warpAffine(filling, place, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR)
-    area[:] = np.minimum(area + change + 0.5, 255).astype(np.uint8)
+    area[:] = np.clip(area + change + 0.5, 0, 255).astype(np.uint8)
 
 
 def _slope(filling: np.ndarray, out: np.ndarray, across: np.ndarray) -> float:

@@ -58,6 +58,9 @@ BARES = (0.02, 0.06)  # so much further open, over the eye distance, a mouth bar
 # So much further open, over the eye distance, a mouth leaves behind the crumbs below its upper teeth, while frames show
 # little of the dark (``TOLD``).
 OPENS = (0.005, 0.02)
+# So little further open, over the eye distance, a mouth that is full of what is no row, with nothing dark beside it,
+# stays full: it is stretched as skin is.
+FULL = (0.02, 0.05)
 LIP_HOLD = 0.05  # so near to a lip, about, that moves just as the lip does, over the eye distance
 MARGIN = 3.0  # pixels; the mesh is finer than the loop, so that its hole reaches beyond it in places
 # Share of a mouth's widening that its rows of teeth take part in, or the corners would be all dark; and the width at
@@ -121,6 +124,8 @@ def fill_mouth(
     edge = max(inside.blur, shows * SEAM + (1 - shows) * LIP_EDGE * eye)
     alpha = np.minimum(np.float32(1 + shows) * cv2.GaussianBlur(hole, (0, 0), edge), 1)
     x, y = np.arange(shape[1], dtype=np.float32)[None], np.arange(shape[0], dtype=np.float32)[:, None]
+    parted = _parted(x, y, loop)
+    alpha *= np.minimum(parted, 1)  # or lips less than a pixel apart would show a row of dots
     opened = np.float32(smoothstep(gap_of(target) / eye, *SHOWS_TEETH))
     mouth = cavity(inside, loop, shape)
     to_x, to_y = (corner - inside.corner).astype(np.float32)
@@ -128,8 +133,14 @@ def fill_mouth(
     wide = np.float32(smoothstep(wider, *SMILES))
     further = (gap_of(loop) - gap_of(source)) / eye
     whole = max(wide, np.float32(smoothstep(further, *BARES)))
-    lit = np.float32(LEFT_LIT) + np.float32(1 - LEFT_LIT) * smoothstep(_parted(x, y, loop), *CORNERS)
-    bared = np.float32(1 - smoothstep(inside.dark, *TOLD)) * np.float32(smoothstep(further, *OPENS))
+    lit = np.float32(LEFT_LIT) + np.float32(1 - LEFT_LIT) * smoothstep(
+        parted / max(float(parted.max()), 1e-6), *CORNERS
+    )
+    untold = np.float32(1 - smoothstep(inside.dark, *TOLD))
+    bared = untold * np.float32(smoothstep(further, *OPENS))
+    stretched = np.float32(inside.rounded)
+    if inside.guess is None and all(part.row is None for part in inside.parts):
+        stretched = max(stretched, untold * np.float32(1 - smoothstep(further, *FULL)))
     moves = _ways(jaws, moved, source, inside.shut, eye)
     drawn = np.zeros(shape, np.float32)
     if inside.guess is not None:  # behind all that was seen
@@ -170,20 +181,20 @@ def fill_mouth(
         mouth = _widened(mouth, source, loop, WIDTH * eye)
         near, back_x, back_y = beside_lips(loop, moved, alpha, max(RIM * eye, 4 * edge + 2))
         share = np.clip(1.5 - 1.5 * near / (RIM * eye), 0, 1)
-        if inside.rounded > 0:
+        if stretched > 0:
             between_lips(loop, moved, back_x, back_y, polygon(loop, shape) * (1 - share))
-            share += (1 - share) * np.float32(inside.rounded)
+            share += (1 - share) * stretched
         lips = cv2.remap(
             frame, back_x + np.float32(x0), back_y + np.float32(y0), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
         )
         pale = cv2.remap(inside.pale, back_x + to_x, back_y + to_y, cv2.INTER_LINEAR)
-        share *= 1 - np.float32(1 - inside.rounded) * _left_behind(pale, lips, mouth, ALONG * eye)
+        share *= 1 - (1 - stretched) * _left_behind(pale, lips, mouth, ALONG * eye)
         share *= np.float32(shows)
         behind, mouth = mouth, mouth + (lips - mouth) * share[..., None]
     lips = _close(picture[rect], hole, 2 * edge)
     painted = lips + (mouth - lips) * alpha[..., None]
     unseen = np.float32(1 - inside.dark)
-    if shows > 0 and unseen > 0 and inside.parts[1].row is None:
+    if shows > 0 and unseen > 0 and inside.parts[0].row is not None and inside.parts[1].row is None:
         hard = np.float32(shows) * unseen * opened * smoothstep(depth(x, y, loop), *LOWER_LIP)
         painted = _soften(painted, behind, 1 - alpha * (1 - share), hard, LIP_EDGE * eye)
     picture[rect] = np.clip(painted + 0.5, 0, 255).astype(np.uint8)
@@ -223,7 +234,7 @@ def _sunk(trust: float, source: np.ndarray, eye: float) -> np.ndarray:
 
 
 def _parted(x: np.ndarray, y: np.ndarray, loop: np.ndarray) -> np.ndarray:
-    """(h, w) float32 how far lips lie apart along the mouth, over how far they do at most.
+    """(h, w) float32 how far lips lie apart along the mouth, pixels.
 
     Args:
         x, y: (1, w) and (h, 1) pixel positions.
@@ -235,7 +246,6 @@ def _parted(x: np.ndarray, y: np.ndarray, loop: np.ndarray) -> np.ndarray:
     knots = np.linspace(at[0][0], at[0][-1], 33)
     upper, lower = (np.interp(knots, a, b) for a, b in zip(at, across, strict=True))
     apart = np.maximum(lower - upper, 0)
-    apart /= max(float(apart.max()), 1e-6)
     return np.interp(x * along[0] + y * along[1], knots, apart, 0, 0).astype(np.float32)
 
 
