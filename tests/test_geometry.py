@@ -24,6 +24,7 @@ from talkedit.geometry.openings import (
     HIGHEST,
     JAW,
     LID_RANGE,
+    LIFTED,
     LIP_RANGE,
     LOWEST,
     NARROW,
@@ -45,11 +46,13 @@ from talkedit.geometry.openings import (
 )
 from talkedit.track.topology import (
     INNER_LIPS,
+    LEFT_BROW,
     LEFT_EYE,
     LIP_CORNERS_INNER,
     LIP_CORNERS_OUTER,
     LIP_PAIRS,
     OUTER_LIPS,
+    RIGHT_BROW,
     RIGHT_EYE,
     UNDER_LIP,
 )
@@ -479,7 +482,10 @@ def test_one_factor_an_eye_within_bounds(emotion: str) -> None:
         wish = lid_gaps(delta, pairs).mean() / REFERENCE[k]
         if wish < 0:
             expected = 1 - (1 - LID_RANGE[0]) * np.tanh(-wish / (1 - LID_RANGE[0]))
-            assert factors[4 + k] == pytest.approx(max(expected, HALF_SHUT), abs=1e-3)
+            lifted = delta[(RIGHT_BROW, LEFT_BROW)[k], 1].mean() / np.linalg.norm(mean()[33] - mean()[263])
+            expected = max(expected, HALF_SHUT)
+            expected += (1 - expected) * smoothstep(lifted, *LIFTED)
+            assert factors[4 + k] == pytest.approx(expected, abs=1e-3)
             assert factors[k] == pytest.approx(1.0, abs=1e-4)  # half shut already
         else:
             assert 1 <= factors[4 + k] <= 1 + min(wish, LID_RANGE[1] - 1) + 1e-4
@@ -507,6 +513,24 @@ def test_lids_that_would_close_too_far_each_take_back_what_they_brought() -> Non
     moved = openings().lids(mean(), delta, REFERENCE)[pairs[2:5], 1]
     assert (moved[:, 0] < 0).all() and (moved[:, 1] > 0).all()
     assert -moved[:, 0].mean() > 2 * moved[:, 1].mean()  # the upper lid droops, as it was asked to
+
+
+def test_lids_do_not_close_under_a_brow_that_an_emotion_lifts() -> None:
+    closing, eye = np.zeros((468, 3), np.float32), np.linalg.norm(mean()[33] - mean()[263])
+    for pairs in (RIGHT_LIDS, LEFT_LIDS):
+        closing[pairs[:, 0], 1] = -0.03
+    both, gaps = (RIGHT_LIDS, LEFT_LIDS), []
+    before = [lid_gaps(mean(), pairs).mean() for pairs in both]
+    for lifted in (0.0, 0.03, 0.06):
+        delta = closing.copy()
+        delta[LEFT_BROW, 1] = lifted * eye
+        after = mean() + openings().lids(mean(), delta, REFERENCE)
+        gaps.append(
+            [lid_gaps(after, pairs).mean() / b for pairs, b in zip((RIGHT_LIDS, LEFT_LIDS), before, strict=True)]
+        )
+    right, left = np.transpose(gaps)
+    np.testing.assert_allclose(right, right[0])  # each eye has its own brow
+    assert right[0] < 0.9 and left[0] < left[1] < left[2] == pytest.approx(1, abs=1e-3)
 
 
 def test_surprise_widens_eyes() -> None:

@@ -493,8 +493,6 @@ def test_brows_are_raised_so_far_and_no_further(model):
         np.testing.assert_array_equal(moved[below], delta[below])  # cheeks and mouth
     assert (np.diff(heights) > 0).all() and heights[-1] < HIGHEST
     assert heights[1] == pytest.approx(0.01, rel=0.02)  # small ones are left alone
-    lowered = np.full((468, 3), -0.1 * eye, np.float32)
-    np.testing.assert_allclose(hold.limited(lowered, mean, lids), hold(lowered), atol=1e-6)
     # A brow that sits low over one eye has a narrow strip below it, which unfolds in proportion.
     low, raised = mean.copy(), np.zeros((468, 3), np.float32)
     low[[224, 223, 222], 1] -= 0.01 * eye
@@ -509,6 +507,27 @@ def test_brows_are_raised_so_far_and_no_further(model):
         high[[224, 223, 222, 442, 443, 444], 1] += (height - strip) * eye
         more.append(hold.limited(raised, high, lids)[52, 1] / eye)
     np.testing.assert_allclose(more, [0.05, 0.03, LEAST, LEAST], atol=3e-3)
+
+
+def test_brows_sink_to_the_lids_and_no_further(model):
+    mean = model.at_landmarks(model.mean)
+    openings, eye = Openings(mean), float(np.linalg.norm(mean[33] - mean[263]))
+    hold, lids = BrowHold(mean, openings.distances), openings.lid_reference(mean)
+    low = mean.copy()  # deep-set eyes: brows lie right above them
+    low[[224, 223, 222, 442, 443, 444], 1] -= 0.05 * eye
+    room = [(face[[224, 223, 222], 1] - face[[144, 145, 153], 1]).mean() / eye - lids[0] / eye for face in (mean, low)]
+    sunk = []
+    for face in (mean, low):
+        for way in (0.02, 0.06, 0.1, 0.3):
+            delta = np.zeros((468, 3), np.float32)
+            delta[:, 1] = -way * eye
+            moved = hold.limited(delta, face, lids)
+            sunk.append(-moved[52, 1] / eye)
+            below = mean[:, 1] < mean[[145, 374], 1].mean()
+            np.testing.assert_array_equal(moved[below], delta[below])
+    np.testing.assert_allclose(sunk[:2], [0.02, 0.06], rtol=0.03)  # most brows have room
+    assert sunk[0] < sunk[1] < sunk[2] < sunk[3] <= 1.02 * room[0]
+    assert sunk[4] == pytest.approx(0.02, rel=0.1) and sunk[7] < 1.02 * room[1] < 0.06
 
 
 def test_shipped_neutral_takes_a_smile_out(speaker):

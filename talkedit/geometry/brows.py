@@ -30,6 +30,9 @@ HIGHEST, UNFOLDED = 0.1, 0.55
 # How high the strip may become, over the eye distance, and what may always be added: brows that a speaker has raised
 # already are raised less.
 TALLEST, LEAST = 0.17, 0.02
+# How much of the strip, over the eye distance, stays below brows that sink, with eyes that stay open: they would lie on
+# the lids. And how suddenly they come to rest.
+STAYS, STEEP = 0.01, 6
 # How far around the brows the forehead follows, over the eye distance.
 _FOREHEAD = 0.2
 
@@ -89,6 +92,9 @@ class BrowHold:
             room = max(TALLEST * self._eye - strip, LEAST * self._eye)
             room = min(HIGHEST * self._eye, UNFOLDED * strip, room)
             lower[:, 1] -= near * np.float32(raised - within(raised, room))
+            sunk = max(-float(delta[edges, 1].mean()), 0.0)
+            room = strip - STAYS * self._eye
+            lower[:, 1] += near * np.float32(sunk - sunk / (1 + (sunk / room) ** STEEP) ** (1 / STEEP))
         return self(lower)
 
 

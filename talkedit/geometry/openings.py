@@ -31,6 +31,10 @@ LID_RANGE, HALF_SHUT = (0.6, 1.32), 0.6
 # How wide open, over the eye's width, an emotion may make eyes, approached and never passed: the iris is hardly as
 # high. And what it may always add.
 WIDE_OPEN, ADDED = 0.44, 0.03
+# How far up, over the eye distance, a brow goes below which lids do not close any more: the skin there, and the lashes
+# that lie on it, would be drawn out.
+LIFTED = (0.02, 0.045)
+BROWS = (topo.RIGHT_BROW, topo.LEFT_BROW)
 EYE_CORNERS = np.array([[33, 133], [263, 362]])
 LIP_REACH = {"upper": 0.10, "lower": 0.17}
 # An emotion that draws the corners together and the mouth down (surprise) does so for an open mouth: this share of it
@@ -239,13 +243,16 @@ class Openings:
             (468, 3) constrained delta.
         """
         out = delta.copy()
-        for (pairs, up, low), corners, ref in zip(self._lids, EYE_CORNERS, reference, strict=True):
+        for (pairs, up, low), brow, corners, ref in zip(self._lids, BROWS, EYE_CORNERS, reference, strict=True):
             gaps = np.maximum(source[pairs[:, 0], 1] - source[pairs[:, 1], 1], 0)
             wish = delta[pairs[:, 0], 1] - delta[pairs[:, 1], 1]
             # One factor an eye keeps the lid's curve; the emotion's wish is measured where lids are widest.
             wished, gap = float(wish[2:5].mean()) / max(ref, 0.03), float(gaps[2:5].mean())
             factor = min(1 + wished, LID_RANGE[1]) if wished > 0 else 1 + within(wished, 1 - LID_RANGE[0])
             factor = max(factor, min(1.0, HALF_SHUT * ref / max(gap, 1e-6)))
+            if factor < 1:
+                lifted = float(delta[brow, 1].mean()) / self._eye
+                factor += (1 - factor) * float(smoothstep(lifted, *LIFTED))
             if factor > 1:
                 width = float(np.linalg.norm(source[corners[0], :2] - source[corners[1], :2]))
                 room = max(WIDE_OPEN * width - gap, ADDED * width)
