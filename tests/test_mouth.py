@@ -15,7 +15,7 @@ from talkedit.composite.warp import Warp, build_warp, sample
 from talkedit.editor import Editor
 from talkedit.errors import InputError
 from talkedit.facemodel.load import load_face_model
-from talkedit.mouth import cavity, interior
+from talkedit.mouth import assembly, cavity, interior
 from talkedit.mouth.alignment import HEIGHT, WIDTH, align, cut, from_crop, hidden, polygon, to_crop
 from talkedit.mouth.assembly import (
     BACK,
@@ -949,6 +949,38 @@ def test_lips_less_than_a_pixel_apart_show_no_dots_of_the_dark():
     assert open_ones.min() > 0.5 * LIP[0]  # the dark shows all along them
     # Wherever on the grid of pixels the seam lies.
     assert max(darker(0.5, 230 + k / 8).max() for k in range(8)) < 0.4 * open_ones.min()
+
+
+def test_in_a_grey_picture_lips_are_no_teeth_and_gum_is_grey():
+    grey, colours = (np.float32([150, 150, 150]), np.float32(SKIN))
+    shades = np.float32([0.5, 0.7, 0.8, 1.05, 1.3])[None, :, None] * grey.mean()
+    as_teeth = toothness(np.repeat(shades, 3, axis=2), grey)[0]
+    assert as_teeth[:3].max() < 1e-6 and as_teeth[3:].min() > 0.99  # lips lie between half and four fifths of skin
+    assert toothness(np.repeat(shades, 3, axis=2), colours)[0][1:].min() > 0.7  # pale beside red skin tells as well
+    assert np.ptp(assembly._gum(grey)) < 1e-3 and assembly._gum(grey).mean() == pytest.approx(0.907 * 150, abs=0.5)
+    np.testing.assert_allclose(assembly._gum(colours), assembly.GUM * colours, rtol=1e-6)
+
+
+@pytest.mark.parametrize("soft", [0.55, 1.5])
+def test_the_edge_of_a_painted_mouth_is_as_soft_as_the_frame(soft: float) -> None:
+    source, target = face(0.2), face(0.2)
+    target[INNER_LIPS[1:10], 1] -= 4
+    target[INNER_LIPS[11:], 1] += 4
+    meshes = [np.asarray(model().position @ points, np.float32) for points in (source, target)]
+    loops = [mesh[model().mouth_loop, :2] for mesh in meshes]
+    frame = draw(source)
+    frame = cv2.GaussianBlur(frame, (0, 0), np.sqrt(soft**2 - 0.3)) if soft > 0.55 else frame
+    warp = build_warp(*meshes, model().triangles, model().uv, frame.shape)
+    picture = sample(frame, warp)
+    inside = look_inside(frame, loops[0], 173.0, soft, (None, None), Registration())
+    fill_mouth(picture, frame, warp, inside, loops[1], np.zeros((2, 2)))
+    x = round(float(loops[1][:, 0].mean())) - warp.x0
+    column = picture[: round(float(loops[1][[5, 15], 1].mean())) - warp.y0, x - 3 : x + 4, 0].astype(float).mean(1)
+    low = column.min()
+    step, steepest = np.percentile(column, 90) - low, np.abs(np.diff(column)).max()
+    assert step > 60  # the dark beside lips
+    # Of a straight edge blurred by σ the steepest part rises by 1 / (σ √2π) of the step a pixel.
+    assert steepest < step / (np.hypot(soft, 0.3) * np.sqrt(2 * np.pi))
 
 
 def opened(upper: float, lower: float, brightness: float = 1.0):

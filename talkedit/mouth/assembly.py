@@ -13,7 +13,7 @@ import numpy as np
 
 from talkedit.geometry.openings import smoothstep
 from talkedit.mouth.registration import find
-from talkedit.mouth.rows import Row, brightness, toothness, with_stained
+from talkedit.mouth.rows import Row, brightness, coloured, toothness, with_stained
 
 ENOUGH = 0.0025  # area of teeth, in squared eye distances, from which on a row is worth showing
 UNDER = 0.07  # how far a row goes on under the lip, in eye distances
@@ -121,7 +121,7 @@ def assemble(kept: list[Kept], pixels: float, is_lower: bool) -> Row | None:
     picture = np.minimum(picture, np.minimum(GLOSS * _matt(picture, teeth), 255)).astype(np.uint8)
     step, seen = 1 if is_lower else -1, teeth.copy()
     picture = _lengthen(picture, teeth, round(UNDER * pixels), step)
-    picture = _end_in_gum(picture, seen, step, TALL[is_lower] * pixels, PASSES * pixels, GUM * light)
+    picture = _end_in_gum(picture, seen, step, TALL[is_lower] * pixels, PASSES * pixels, _gum(light))
     picture, arch = _arch(picture, teeth, pixels, SHADED[is_lower])
     # Every one of them was put a little beside its place: their mean is nearer to it.
     still[:, 2] = -np.mean(beside, axis=0)
@@ -213,6 +213,11 @@ def _lengthen(picture: np.ndarray, teeth: np.ndarray, pixels: int, step: int) ->
         out[new] = np.minimum(shown[new], matt * (1 + (GLOSS - 1) * DULLS**away)) * DARKER
         teeth[new] = more[new]
     return (out + 0.5).astype(np.uint8)
+
+
+def _gum(light: np.ndarray) -> np.ndarray:
+    """(3,) its colour beside skin of a (3,) colour; grey in pictures without colours."""
+    return light * (GUM.mean() + coloured(light) * (GUM - GUM.mean()))
 
 
 def _end_in_gum(

@@ -82,8 +82,8 @@ def _fill(rgb: np.ndarray, corner: np.ndarray, outwards: np.ndarray, eye: float,
     )
     patch = patch.astype(np.float32)
     soft = cv2.GaussianBlur(patch, (0, 0), max(_SOFT * eye, 0.5))
-    round_, thick = cv2.MORPH_ELLIPSE, 2 * round(THICK * eye / 2) + 1
-    skin = cv2.morphologyEx(soft, cv2.MORPH_CLOSE, cv2.getStructuringElement(round_, (thick, thick)))
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * round(THICK * eye / 2) + 1,) * 2)
+    skin = cv2.morphologyEx(soft, cv2.MORPH_CLOSE, disc)
     skin = cv2.GaussianBlur(skin, (0, 0), EVEN * eye)
     fullest, filling = (np.maximum(skin - level, 0) for level in (patch, soft))
     # Closing fills something everywhere in beards and noise; what is to go is more than that.

@@ -13,6 +13,7 @@ import cv2
 import numba
 import numpy as np
 
+from talkedit.composite.softness import CRISP
 from talkedit.composite.warp import Warp, around
 from talkedit.geometry.openings import smoothstep
 from talkedit.mouth.alignment import polygon
@@ -66,6 +67,7 @@ MARGIN = 3.0  # pixels; the mesh is finer than the loop, so that its hole reache
 # Share of a mouth's widening that its rows of teeth take part in, or the corners would be all dark; and the width at
 # rest, in eye distances, that it is measured on: not the present one, or teeth would breathe as the mouth speaks.
 WIDER, WIDTH = 0.5, 0.6
+FAINT = 0.3  # pixels; a frame that is no softer than that counts as crisp
 PINHOLE, TOUCHED = 0.8, 3.0  # sigma, pixels, that closes such holes; so many times the share of lips near by counts
 STILL = 0.25  # pixels; lips that move less leave the source's own pixels right
 # Whole lips with both corners, from the same corner on.
@@ -197,7 +199,22 @@ def fill_mouth(
     if shows > 0 and unseen > 0 and inside.parts[0].row is not None and inside.parts[1].row is None:
         hard = np.float32(shows) * unseen * opened * smoothstep(depth(x, y, loop), *LOWER_LIP)
         painted = _soften(painted, behind, 1 - alpha * (1 - share), hard, LIP_EDGE * eye)
+    soft = float(np.sqrt(max(inside.blur**2 - CRISP**2, 0.0)))
+    if soft > FAINT:
+        painted = _as_soft(painted, hole, soft)
     picture[rect] = np.clip(painted + 0.5, 0, 255).astype(np.uint8)
+
+
+def _as_soft(painted: np.ndarray, hole: np.ndarray, soft: float) -> np.ndarray:
+    """(h, w, 3) a painted mouth whose edge is no sharper than the frame, be it of lips, of rims or of what lies behind.
+
+    Args:
+        painted: (h, w, 3) float32.
+        hole: (h, w) float32 0..1, what lies between the lips.
+        soft: how much softer than a crisp frame, as a blur, pixels.
+    """
+    edge = 1 - (2 * cv2.GaussianBlur(hole, (0, 0), 2 * soft) - 1) ** 2
+    return painted + (cv2.GaussianBlur(painted, (0, 0), soft) - painted) * edge[..., None]
 
 
 def _ways(jaws: np.ndarray, moved: np.ndarray, source: np.ndarray, shut: float, eye: float) -> np.ndarray:

@@ -17,6 +17,8 @@ SURE = 0.015  # how surely a row is placed, in eye distances
 SPLIT_SOFT = 3.0  # pixels over which one row passes into the other
 # Teeth are less red than lips and skin, and not much darker than skin.
 _PALE, _BRIGHT = (0.42, 0.22), (0.35, 0.7)
+# Skin that is hardly red is that of a black-and-white picture, where lips are told by being darker than teeth alone.
+_COLOURED, _GREY_BRIGHT = (0.03, 0.08), (0.8, 1.05)
 # The uppermost depths that may be a shadow; and how much, beside a black line, it counts that all teeth are upper ones.
 SHADED, UPPER = 2, 0.015
 # A column of the mouth shows one row if teeth fill so much of it and are nowhere darker between, by such a share; over
@@ -186,6 +188,11 @@ def redness(picture: np.ndarray) -> np.ndarray:
     return (red - (green + blue) / 2) / np.maximum(red, 8)
 
 
+def coloured(light: np.ndarray) -> float:
+    """0..1: how far a picture has colours, given that of skin in it, (3,)."""
+    return float(smoothstep(float(redness(light)), *_COLOURED))
+
+
 def toothness(picture: np.ndarray, light: np.ndarray) -> np.ndarray:
     """(h, w) float32 0..1: how much a colour looks like teeth beside skin of the colour ``light`` (3,)."""
     rgb = picture.astype(np.float32)
@@ -193,7 +200,8 @@ def toothness(picture: np.ndarray, light: np.ndarray) -> np.ndarray:
     # Tinted light colours skin and teeth alike.
     limits = np.minimum(_PALE, max(float(redness(light)), 0.12) * np.array([1.0, 0.6]))
     pale = 1 - smoothstep(red, limits[1], limits[0])
-    return pale * smoothstep(brightness(rgb) / max(float(light.mean()), 8), *_BRIGHT)
+    bright = np.float32(_BRIGHT) + (1 - coloured(light)) * (np.float32(_GREY_BRIGHT) - _BRIGHT)
+    return pale * smoothstep(brightness(rgb) / max(float(light.mean()), 8), *bright)
 
 
 def with_stained(picture: np.ndarray, teeth: np.ndarray, eye: float) -> np.ndarray:
