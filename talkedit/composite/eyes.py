@@ -34,6 +34,9 @@ RINGS, REACH, LIMBUS = 14, 1.12, (0.9, 1.1)
 GLEAM, AROUND, INNER, HIGHER = (0.4, 0.7), 0.9, 0.8, 0.8
 # What lies around it is so dark on average, over the same: lids that shine are no highlights.
 DIM = (0.45, 0.65)
+# Where the white, its brighter quarter, is so little lighter than the iris, over skin's brightness, the mesh does less
+# harm than what would be drawn.
+LIGHTER = (0.25, 0.38)
 SIDES = 0.45  # its sides are that far away, over the iris's radius
 FEW = 6  # pixels of the white that do not tell its colour
 SIDE = (-0.5, 0.5)  # from where to where, in radii beside the iris's middle, one side of it passes into the other
@@ -99,6 +102,7 @@ def _widen(
         return
     dark = float(np.median(own[(known > 0.5) & (away < 1)].min(1)))
     white = (known > 0.5) & (away > LIMBUS[1])
+    strength *= _told_apart(own.min(2), polygon(before - corner, shape) < 0.5, white, dark)
     # Highlights stay with the eyeball: known right up to the lid, and not taken along by it.
     gleam = _gleam(own.min(2), before - corner, white, dark, away, radius)
     known = np.maximum(known, gleam)
@@ -111,6 +115,20 @@ def _widen(
     taken, share = strength * taken[..., None], strength * bared[..., None]
     around = picture[rect] * (1 - taken) + plain * taken
     picture[rect] = (around * (1 - share) + ball * share + 0.5).astype(np.uint8)
+
+
+def _told_apart(level: np.ndarray, skin: np.ndarray, white: np.ndarray, dark: float) -> float:
+    """0..1: the white is brighter than the iris; a pale iris that hardly is cannot be drawn on without its white.
+
+    Args:
+        level: (h, w) brightness of the darkest channel.
+        skin, white: (h, w) bool, where that is skin's around the eye, and the white's.
+        dark: brightness of the iris.
+    """
+    if white.sum() <= FEW or not skin.any():
+        return 1.0
+    lighter = float(np.percentile(level[white], 75)) - dark
+    return float(smoothstep(lighter / max(float(np.median(level[skin])), 1.0), *LIGHTER))
 
 
 def _disc(radius: float) -> np.ndarray:
