@@ -1312,6 +1312,8 @@ def test_a_tongue_is_a_mound_that_moves_with_the_lower_lip_and_lies_in_no_mouth_
     dropped[:, 1] += 7
     np.testing.assert_allclose(lit(dropped)[57:90], shut[50:83], atol=1e-3)
     np.testing.assert_allclose(lit(lips, dark=1.0, shows=1.0), 1, atol=1e-5)
+    grey = np.full(3, inside.cavity.mean(), np.float32)  # of a black-and-white picture: it would be a grey plate
+    assert 1.2 < lit(lips, cavity=grey)[70, 100] < 0.7 * shut[70, 100]
     rows = (None, teeth_row())  # behind a lower row it lies as long as no frame has shown the dark
     np.testing.assert_array_equal(lit(lips, rows=rows), shut)
     np.testing.assert_allclose(lit(lips, rows=rows, dark=1.0, shows=0.0), 1, atol=1e-5)

@@ -7,13 +7,14 @@ import numpy as np
 
 from talkedit.geometry.openings import smoothstep
 from talkedit.mouth.inside import Inside
-from talkedit.mouth.rows import along_lips, gap_of, middles, width_of
+from talkedit.mouth.rows import along_lips, coloured, gap_of, middles, width_of
 
 # How much less light there is under the upper row than at the lower lip, and from where to where that passes.
 SHADE, SHADED = 0.45, (0.1, 0.8)
 # How much lighter than the dark the tongue is; over which gaps, in eye distances, it comes out; and how much nearer to
 # grey than the dark: it is as pink as lips at most.
 TONGUE, SHOWS_TONGUE, GREYER = 2.4, (0.02, 0.07), 0.35
+GREY = 0.4  # share of that where it has no colour of its own, and would be a grey plate
 # Its mound, over half the mouth's width and over the gap: half its width, how deep its middle lies and how far it rises
 # from there; how high it is at its sides; and over which of its height it comes out of the dark.
 WIDE, DEEP, RISES, EDGE = 0.92, 1.2, 0.85, (0.0, 0.3)
@@ -47,7 +48,8 @@ def cavity(inside: Inside, target: np.ndarray, shape: tuple[int, int]) -> np.nda
         colour = inside.cavity + GREYER * (inside.cavity.mean() - inside.cavity)
         lit = _tongue(across, down) * _uneven(across * half / inside.eye, (down - 1) * gap / inside.eye)
         lit = cv2.GaussianBlur(lit, (0, 0), max(inside.blur, 0.3))  # no sharper than the frame is
-        out += colour.astype(np.float32) * np.float32(TONGUE * shows) * lit[..., None]
+        lighter = TONGUE * (GREY + (1 - GREY) * coloured(inside.cavity))
+        out += colour.astype(np.float32) * np.float32(lighter * shows) * lit[..., None]
     return out
 
 

@@ -25,7 +25,7 @@ GRAIN = 12.0  # and has the grain of what lies beside it, up to so many levels
 # The line may rise or fall by so much.
 SLOPE = 0.6
 # A thin line is so much deeper than softened.
-DEEPER = 1.6
+DEEPER = 2.4
 # Softness of the picture that the line is told in, and of the filling, over the eye distance.
 _SOFT, _SMOOTH = 0.006, 0.008
 _HELD = 0.1  # a darkness that a line must outweigh to count as other than level

@@ -59,9 +59,9 @@ BARES = (0.02, 0.06)  # so much further open, over the eye distance, a mouth bar
 # So much further open, over the eye distance, a mouth leaves behind the crumbs below its upper teeth, while frames show
 # little of the dark (``TOLD``).
 OPENS = (0.005, 0.02)
-# So little further open, over the eye distance, a mouth that is full of what is no row, with nothing dark beside it,
-# stays full: it is stretched as skin is.
-FULL = (0.02, 0.05)
+# A mouth open so far, over the eye distance, and full of what is no row, with nothing dark beside it, stays full as it
+# opens so little further: it is stretched as skin is.
+FILLED, FULL = (0.045, 0.065), (0.02, 0.05)
 LIP_HOLD = 0.05  # so near to a lip, about, that moves just as the lip does, over the eye distance
 MARGIN = 3.0  # pixels; the mesh is finer than the loop, so that its hole reaches beyond it in places
 # Share of a mouth's widening that its rows of teeth take part in, or the corners would be all dark; and the width at
@@ -141,8 +141,9 @@ def fill_mouth(
     untold = np.float32(1 - smoothstep(inside.dark, *TOLD))
     bared = untold * np.float32(smoothstep(further, *OPENS))
     stretched = np.float32(inside.rounded)
-    if inside.guess is None and all(part.row is None for part in inside.parts):
-        stretched = max(stretched, untold * np.float32(1 - smoothstep(further, *FULL)))
+    if all(part.row is None for part in inside.parts):
+        full = smoothstep(gap_of(source) / eye, *FILLED) * (1 - smoothstep(further, *FULL))
+        stretched = max(stretched, untold * np.float32(full))
     moves = _ways(jaws, moved, source, inside.shut, eye)
     drawn = np.zeros(shape, np.float32)
     if inside.guess is not None:  # behind all that was seen
