@@ -140,10 +140,7 @@ def fill_mouth(
     )
     untold = np.float32(1 - smoothstep(inside.dark, *TOLD))
     bared = untold * np.float32(smoothstep(further, *OPENS))
-    stretched = np.float32(inside.rounded)
-    if all(part.row is None for part in inside.parts):
-        full = smoothstep(gap_of(source) / eye, *FILLED) * (1 - smoothstep(further, *FULL))
-        stretched = max(stretched, untold * np.float32(full))
+    stretched = max(np.float32(inside.rounded), untold * _full(inside, further))
     moves = _ways(jaws, moved, source, inside.shut, eye)
     drawn = np.zeros(shape, np.float32)
     if inside.guess is not None:  # behind all that was seen
@@ -204,6 +201,14 @@ def fill_mouth(
     if soft > FAINT:
         painted = _as_soft(painted, hole, soft)
     picture[rect] = np.clip(painted + 0.5, 0, 255).astype(np.uint8)
+
+
+def _full(inside: Inside, further: float) -> np.float32:
+    """0..1: a mouth that shows something, but no row, and opens only a little ``further``, over the eye distance."""
+    if any(part.row is not None for part in inside.parts):
+        return np.float32(0)
+    filled = smoothstep(gap_of(inside.loop) / inside.eye, *FILLED)
+    return np.float32(filled * (1 - smoothstep(further, *FULL)))
 
 
 def _as_soft(painted: np.ndarray, hole: np.ndarray, soft: float) -> np.ndarray:
