@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from talkedit.composite.eyes import LEAST_SHADED, SHADED, SHADOW, _gleam, _left_under_lid, widen_eyes
+from talkedit.composite.eyes import LEAST_SHADED, SHADED, SHADOW, _eyeball, _gleam, _left_under_lid, widen_eyes
 from talkedit.composite.warp import Warp
 from talkedit.facemodel.load import load_face_model
 from talkedit.geometry.openings import smoothstep
@@ -123,6 +123,20 @@ def test_the_white_is_as_dark_as_its_side_of_the_iris_shows_it():
         y = round(float(points[ring, 1].min()) - 1)  # the lid hid it
         dark, bright = (out[y, round(float(points[iris[0], 0] + s * 1.35 * r))].mean() for s in (-1, 1))
         assert bright > 0.7 * np.mean(WHITE) and dark == pytest.approx(0.5 * bright, rel=0.15)
+
+
+@pytest.mark.parametrize("few", [0, 2, 6])
+def test_a_few_pixels_tell_that_the_white_lies_in_the_dark(few: int) -> None:
+    """The far eye of a turned head: on its outer side there is hardly any white, and that is as dark as the iris."""
+    x, y = np.meshgrid(np.arange(41.0) - 20, np.arange(21.0) - 10)
+    away, side = np.hypot(x, y) / 8, smoothstep(x[:1], -4, 4)
+    own = np.where((away < 1)[..., None], np.float32(IRIS), np.float32(WHITE))
+    own[(x < 0) & (away > 1)] *= 0.2
+    known = (np.abs(y) < 4) & ((x > -8) | ((x == -12) & (np.abs(y - 0.5) < few / 2)))
+    assert (known & (away > 1.1) & (x < 0)).sum() == few
+    outer, inner = (_eyeball(own, known, away, side, np.ones_like(away))[10, at].mean() for at in (4, 36))
+    assert inner == pytest.approx(np.mean(WHITE), rel=0.02)
+    assert outer == pytest.approx((0.2 if few else 1.0) * np.mean(WHITE), rel=0.05)
 
 
 @pytest.mark.parametrize("light", [1.0, 0.45])

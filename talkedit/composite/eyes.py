@@ -225,13 +225,26 @@ def _eyeball(own: np.ndarray, known: np.ndarray, away: np.ndarray, side: np.ndar
         light: (h, w) 0..1 share of its light that the upper lid leaves it after the edit.
     """
     white = known & (away > LIMBUS[1])
-    sides = [here if (white & here).sum() > FEW else np.ones_like(here) for here in (side < 0.5, side >= 0.5)]
-    first, second = (_seen_rings(own, known, away, here) for here in sides)
+    shown = []
+    for here in (side < 0.5, side >= 0.5):
+        few = own[white & here].mean(1)
+        if len(few) > FEW:
+            shown.append(_seen_rings(own, known, away, here))
+            continue
+        # A few pixels do not tell the white's colour, but that no light falls on it.
+        left = min(1.0, float(np.median(few) / max(np.median(own[white].mean(1)), 1.0))) if len(few) else 1.0
+        shown.append(_seen_rings(own, known, away, np.ones_like(here), left))
+    first, second = shown
     return ((first + (second - first) * side[..., None]) * light[..., None]).astype(np.float32)
 
 
-def _seen_rings(own: np.ndarray, known: np.ndarray, away: np.ndarray, here: np.ndarray) -> np.ndarray:
-    """(h, w, 3) the eyeball of `_eyeball`, unshaded, as one side of it shows it: (1, w) bool ``here``."""
+def _seen_rings(
+    own: np.ndarray, known: np.ndarray, away: np.ndarray, here: np.ndarray, left: float = 1.0
+) -> np.ndarray:
+    """(h, w, 3) the eyeball of `_eyeball`, unshaded, as one side of it shows it: (1, w) bool ``here``.
+
+    So much is ``left`` of the white's light.
+    """
     ring = np.minimum(away / REACH * RINGS, RINGS - 1).astype(int)
     iris, white = known & (away < REACH) & (here | (away < LIMBUS[0])), known & (away > LIMBUS[1]) & here
     rings = np.full((RINGS, 3), np.nan, np.float32)
@@ -247,4 +260,4 @@ def _seen_rings(own: np.ndarray, known: np.ndarray, away: np.ndarray, here: np.n
         level = own[white].mean(1)
         sclera = np.median(own[white][level >= np.median(level)], axis=0)
     outside = smoothstep(away, *LIMBUS)[..., None]
-    return (1 - outside) * colours + outside * sclera
+    return (1 - outside) * colours + outside * sclera * left
