@@ -361,6 +361,10 @@ def test_a_drawn_row_is_an_arch_of_single_teeth_in_the_light_of_the_skin():
     assert 0.7 < np.percentile(teeth.mean(1), 98) / light.mean() < 1 and teeth.mean() < 0.6 * light.mean()
     red = [(c[0] - c[2]) / c.mean() for c in (teeth.mean(0), light)]
     assert 0.3 * red[1] < red[0] < 0.8 * red[1]  # tinted by the light, paler than skin
+    low, high = np.percentile(teeth.mean(1), [20, 80])
+    dim, bright = (teeth[part].mean(0) for part in (teeth.mean(1) < low, teeth.mean(1) > high))
+    assert dim[0] / dim[2] > 1.1 * bright[0] / bright[2]  # what light there is in shadow has come off lips
+    assert np.ptp(upper_row(grid, lip, np.full(3, 140, np.float32), 0.6).picture, axis=2).max() <= 1
     brighter = upper_row(grid, lip, light * 1.3, 0.6).picture[shown].astype(float)
     assert brighter.mean() == pytest.approx(1.3 * teeth.mean(), rel=0.02)
     soft = [upper_row(grid, lip, light, blur).picture.astype(float).mean(2) for blur in (0.6, 3)]

@@ -13,7 +13,7 @@ import numpy as np
 
 from talkedit.geometry.openings import smoothstep
 from talkedit.mouth.grid import Grid
-from talkedit.mouth.rows import Row
+from talkedit.mouth.rows import Row, coloured
 
 # Crowns from the middle outwards: width along the arch, how much higher than the middle ones' their edges lie, and
 # brightness; over the eye distance.
@@ -28,6 +28,8 @@ ROUND = 0.009  # how much higher a tooth ends at its sides
 # Brightness over the skin's around the mouth (0.8 to 1.4 on those who show theirs); how much of its tint teeth have.
 BRIGHT, TINT = 1.08, 0.55
 LIP_SHADOW = (0.06, 0.72)  # above the edge teeth lie in the shadow of the lip: how far up, and how much is left there
+# Light in shadow has come off lips and gums: how much less of each colour is lost there, as an exponent.
+REDDER = np.float32([0.12, -0.01, -0.12])
 CORNERS = 0.45  # brightness left at the ends of the arch
 SCALE = 3  # drawn so many times finer
 # Drawn crowns are so bright beside a strip of real ones, at least and at most; it passes into them over such a way, in
@@ -99,5 +101,6 @@ def upper_row(grid: Grid, lip: np.ndarray, light: np.ndarray, blur: float) -> Ro
     soft = float(np.hypot(blur, 0.6))
     small = [cv2.resize(v.astype(np.float32), (w, h), interpolation=cv2.INTER_AREA) for v in (within, within * shade)]
     teeth, lit = (cv2.GaussianBlur(v, (0, 0), soft) for v in small)
-    picture = np.clip(lit[..., None] / np.maximum(teeth, 0.05)[..., None] * colour + 0.5, 0, 255).astype(np.uint8)
+    shade = np.minimum(lit / np.maximum(teeth, 0.05), 1)[..., None]
+    picture = np.clip(shade ** (1 - coloured(light) * REDDER) * colour + 0.5, 0, 255).astype(np.uint8)
     return Row(picture, teeth, np.asarray(light, np.float32), np.eye(2, 3, dtype=np.float32))
