@@ -32,7 +32,7 @@ HIGHEST, UNFOLDED = 0.1, 0.55
 TALLEST, LEAST = 0.17, 0.02
 # How much of the strip, over the eye distance, stays below brows that sink, with eyes that stay open: they would lie on
 # the lids. And how suddenly they come to rest.
-STAYS, STEEP = 0.01, 6
+STAYS, STEEP = 0.015, 6
 # How far around the brows the forehead follows, over the eye distance.
 _FOREHEAD = 0.2
 
