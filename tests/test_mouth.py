@@ -340,6 +340,22 @@ def test_a_row_lies_where_it_was_seen_and_moves_with_the_head():
         assert (seen & drawn).sum() > 0.65 * drawn.sum() and (seen & drawn).sum() > 0.85 * seen.sum()
 
 
+def test_a_row_loses_most_of_its_lips_shadow_and_nothing_else():
+    depth_of = np.clip(np.arange(50) - 10, 0, None)
+    level = np.interp(depth_of, [0, 10, 20, 39], [100, 200, 200, 150])  # shadow, teeth, and where they curve away
+    picture = np.repeat(np.repeat(level[:, None, None], 60, 1), 3, 2).astype(np.uint8)
+    teeth = np.zeros((50, 60), np.float32)
+    teeth[10:45, 5:55] = 1
+    out = assembly._without_shadow(picture, teeth, 20)
+    column = out[:, 30, 0].astype(float)
+    expected = level[12:20] * (200 / level[12:20]) ** assembly.UNSHADED
+    np.testing.assert_allclose(column[12:20], expected, rtol=0.03)
+    np.testing.assert_array_equal(out[25:], picture[25:])
+    np.testing.assert_array_equal(out[:7], picture[:7])
+    np.testing.assert_array_equal(out[:, 58:], picture[:, 58:])
+    np.testing.assert_array_equal(assembly._without_shadow(picture, 0 * teeth, 20), picture)  # no row
+
+
 def test_a_drawn_row_is_an_arch_of_single_teeth_in_the_light_of_the_skin():
     grid = Grid(model().at_landmarks(model().mean), 200.0)
     light, lip = np.float32([180, 130, 100]), np.array([grid.size[0] / 2, grid.lips_at])
