@@ -340,7 +340,7 @@ def test_a_row_lies_where_it_was_seen_and_moves_with_the_head():
         assert (seen & drawn).sum() > 0.65 * drawn.sum() and (seen & drawn).sum() > 0.85 * seen.sum()
 
 
-def test_a_row_loses_most_of_its_lips_shadow_and_nothing_else():
+def test_a_row_loses_much_of_its_lips_shadow_and_nothing_else():
     depth_of = np.clip(np.arange(50) - 10, 0, None)
     level = np.interp(depth_of, [0, 10, 20, 39], [100, 200, 200, 150])  # shadow, teeth, and where they curve away
     picture = np.repeat(np.repeat(level[:, None, None], 60, 1), 3, 2).astype(np.uint8)

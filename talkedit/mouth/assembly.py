@@ -35,7 +35,7 @@ WHOLE = 0.5  # how much of what looks like teeth must turn out to be the row's
 GLOSS = 1.1  # how much brighter than most of it a row may be
 # How much of the lip's shadow on a row goes, as an exponent; how much lighter it may become at most; and how few pixels
 # do not tell how light a row is so far from the lip.
-UNSHADED, LIGHTER, FEW = 0.8, 1.8, 4
+UNSHADED, LIGHTER, FEW = 0.6, 1.8, 4
 DULLS = 0.8  # how much of that is left, a pixel that it goes on: at once, it would be a line across
 VAGUE = np.float32([[0.06, 0.88, 0.06]])  # of its neighbours' colours, sideways, a pixel that a row goes on
 CLOSE = 2  # half the width of gaps between teeth, pixels
@@ -124,7 +124,7 @@ def assemble(kept: list[Kept], pixels: float, is_lower: bool) -> Row | None:
     picture = np.minimum(picture, np.minimum(GLOSS * _matt(picture, teeth), 255)).astype(np.uint8)
     step, seen = 1 if is_lower else -1, teeth.copy()
     if not is_lower:
-        picture = _without_shadow(picture, teeth, round(UNDER * pixels))
+        picture = _without_shadow(picture, teeth * toothness(picture, light), round(UNDER * pixels))
     picture = _lengthen(picture, teeth, round(UNDER * pixels), step)
     picture = _end_in_gum(picture, seen, step, TALL[is_lower] * pixels, PASSES * pixels, _gum(light))
     picture, arch = _arch(picture, teeth, pixels, SHADED[is_lower])
@@ -198,11 +198,11 @@ def _matt(picture: np.ndarray, teeth: np.ndarray) -> np.ndarray:
 
 
 def _without_shadow(picture: np.ndarray, teeth: np.ndarray, deep: int) -> np.ndarray:
-    """(h, w, 3) uint8: an upper row without most of its lip's shadow, which goes along with the lip that bares it.
+    """(h, w, 3) uint8: an upper row without much of its lip's shadow, which goes along with the lip that bares it.
 
     Args:
         picture: (h, w, 3) uint8.
-        teeth: (h, w) float32 0..1.
+        teeth: (h, w) float32 0..1, of the row what looks like teeth: no gum that shines through, no lines.
         deep: how far below the lip shadow lies at most, pixels.
     """
     sure, level = teeth > 0.5, brightness(picture)
@@ -215,7 +215,7 @@ def _without_shadow(picture: np.ndarray, teeth: np.ndarray, deep: int) -> np.nda
     gain = np.minimum(lit.max() / np.maximum(lit, 1), LIGHTER) ** UNSHADED
     gain[lit.argmax() :] = 1  # further down it gets darker as the row curves
     gain = np.maximum.accumulate(gain[::-1])[::-1]
-    gain = np.where(sure, np.interp(np.clip(below, 0, deep), known, gain), 1).astype(np.float32)
+    gain = 1 + teeth * (np.interp(np.clip(below, 0, deep), known, gain) - 1).astype(np.float32)
     return np.minimum(picture * cv2.GaussianBlur(gain, (0, 0), 1.0)[..., None] + 0.5, 255).astype(np.uint8)
 
 
