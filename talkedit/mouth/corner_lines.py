@@ -22,8 +22,7 @@ PARTS, NARROWS, SHUT, FURTHER = (0.015, 0.07), (0.01, 0.05), 0.6, 0.025
 BEGINS, ENDS, ASIDE, THICK = (-0.02, 0.015), (0.13, 0.18), (0.06, 0.09), 0.1
 EVEN = 0.015  # the skin that closes over it is even over such a way, over the eye distance
 GRAIN = 12.0  # and has the grain of what lies beside it, up to so many levels
-# What is filled as far as that around a place on average counts as stubble there, so much of it.
-AROUND, STUBBLE = 0.035, 1.0
+AROUND = 0.035  # as much as is filled on average over such a way around a place is stubble there
 # The line may rise or fall by so much.
 SLOPE = 0.6
 # A thin line is so much deeper than softened.
@@ -90,7 +89,7 @@ def _fill(rgb: np.ndarray, corner: np.ndarray, outwards: np.ndarray, eye: float,
     fullest, filling = (np.maximum(skin - level, 0) for level in (patch, soft))
     # Closing fills something everywhere in beards and noise; what is to go is more than that.
     filling = np.maximum(filling - filling[np.abs(across) > ASIDE[1]].mean(0), 0)
-    filling = np.maximum(filling - STUBBLE * cv2.GaussianBlur(filling, (0, 0), AROUND * eye), 0)
+    filling = np.maximum(filling - cv2.GaussianBlur(filling, (0, 0), AROUND * eye), 0)
     aside = across[:, None] - _slope(filling.mean(2), out, across) * np.maximum(out, 0)
     filling = np.maximum(filling, cv2.GaussianBlur(filling, (0, 0), max(_SMOOTH * eye, 0.5)))
     filling = np.minimum(DEEPER * filling, fullest)  # or what is beside the line becomes lighter than skin
