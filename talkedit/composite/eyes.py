@@ -39,6 +39,7 @@ DIM = (0.45, 0.65)
 LIGHTER = (0.25, 0.38)
 SIDES = 0.45  # its sides are that far away, over the iris's radius
 FEW = 6  # pixels of the white that do not tell its colour
+UNLIT = (0.15, 0.4)  # how much lighter than the iris they are, over all of the white, where no light falls on them
 SIDE = (-0.5, 0.5)  # from where to where, in radii beside the iris's middle, one side of it passes into the other
 # How much light is left right under the lid, and how deep its shadow falls, over the iris's radius.
 SHADED, SHADOW = 0.6, 0.9
@@ -231,8 +232,12 @@ def _eyeball(own: np.ndarray, known: np.ndarray, away: np.ndarray, side: np.ndar
         if len(few) > FEW:
             shown.append(_seen_rings(own, known, away, here))
             continue
-        # A few pixels do not tell the white's colour, but that no light falls on it.
-        left = min(1.0, float(np.median(few) / max(np.median(own[white].mean(1)), 1.0))) if len(few) else 1.0
+        # A few pixels do not tell the white's colour, but that no light falls on it: they are as dark as the iris.
+        left = 1.0
+        if len(few):
+            seen, iris = (float(np.median(own[where].mean(1))) for where in (white, known & (away < LIMBUS[0])))
+            lit = float(smoothstep((np.median(few) - iris) / max(seen - iris, 1.0), *UNLIT))
+            left = lit + (1 - lit) * min(1.0, float(np.median(few)) / max(seen, 1.0))
         shown.append(_seen_rings(own, known, away, np.ones_like(here), left))
     first, second = shown
     return ((first + (second - first) * side[..., None]) * light[..., None]).astype(np.float32)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from talkedit.geometry.openings import LID_PAIRS, within
+from talkedit.geometry.openings import LID_PAIRS, smoothstep, within
 
 # Each side: upper and lower edge of the brow, the row below it, the lid's crease, the lid's edge; temple to nose.
 _SIDES = (
@@ -30,9 +30,9 @@ HIGHEST, UNFOLDED = 0.1, 0.55
 # How high the strip may become, over the eye distance, and what may always be added: brows that a speaker has raised
 # already are raised less.
 TALLEST, LEAST = 0.17, 0.02
-# How much of the strip, over the eye distance, stays below brows that sink, with eyes that stay open: they would lie on
-# the lids. And how suddenly they come to rest.
-STAYS, STEEP = 0.015, 6
+# Brows sink by the height of the strip at most, or they would lie on the lids; by so much less where it is as low as
+# that, over the eye distance. And how suddenly they come to rest.
+DEEP_SET, STAYS, STEEP = (0.05, 0.07), 0.015, 12
 # How far around the brows the forehead follows, over the eye distance.
 _FOREHEAD = 0.2
 
@@ -93,7 +93,7 @@ class BrowHold:
             room = min(HIGHEST * self._eye, UNFOLDED * strip, room)
             lower[:, 1] -= near * np.float32(raised - within(raised, room))
             sunk = max(-float(delta[edges, 1].mean()), 0.0)
-            room = strip - STAYS * self._eye
+            room = strip - STAYS * self._eye * (1 - float(smoothstep(strip / self._eye, *DEEP_SET)))
             lower[:, 1] += near * np.float32(sunk - sunk / (1 + (sunk / room) ** STEEP) ** (1 / STEEP))
         return self(lower)
 

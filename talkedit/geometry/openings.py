@@ -28,8 +28,6 @@ CLENCHED = 0.02
 # How far lids may close, approached and never passed, or widen at most: beyond, open eyes show white all around, which
 # reads as shock. Eyes that are half shut already, beside open ones, are left at that.
 LID_RANGE, HALF_SHUT = (0.6, 1.32), 0.6
-# Nor does any emotion close eyes that are as narrow as that over their width: little would be left of the iris.
-NARROW_EYE = 0.19
 # How wide open, over the eye's width, an emotion may make eyes, approached and never passed: the iris is hardly as
 # high. And what it may always add.
 WIDE_OPEN, ADDED = 0.44, 0.03
@@ -251,12 +249,12 @@ class Openings:
             # One factor an eye keeps the lid's curve; the emotion's wish is measured where lids are widest.
             wished, gap = float(wish[2:5].mean()) / max(ref, 0.03), float(gaps[2:5].mean())
             factor = min(1 + wished, LID_RANGE[1]) if wished > 0 else 1 + within(wished, 1 - LID_RANGE[0])
-            width = float(np.linalg.norm(source[corners[0], :2] - source[corners[1], :2]))
-            factor = max(factor, min(1.0, max(HALF_SHUT * ref, NARROW_EYE * width) / max(gap, 1e-6)))
+            factor = max(factor, min(1.0, HALF_SHUT * ref / max(gap, 1e-6)))
             if factor < 1:
                 lifted = float(delta[brow, 1].mean()) / self._eye
                 factor += (1 - factor) * float(smoothstep(lifted, *LIFTED))
             if factor > 1:
+                width = float(np.linalg.norm(source[corners[0], :2] - source[corners[1], :2]))
                 room = max(WIDE_OPEN * width - gap, ADDED * width)
                 factor = 1 + within(gap * (factor - 1), room) / max(gap, 1e-6)
             change = gaps * (factor - 1) - wish
