@@ -101,11 +101,12 @@ def _widen(
     away, side = np.hypot(x - centre[0], y - centre[1]) / radius, smoothstep((x - centre[0]) / radius, *SIDE)
     if ((known > 0.5) & (away < 1)).sum() < 12:
         return
-    dark = float(np.median(own[(known > 0.5) & (away < 1)].min(1)))
+    level = own.min(2)
+    dark = float(np.median(level[(known > 0.5) & (away < 1)]))
     white = (known > 0.5) & (away > LIMBUS[1])
-    strength *= _told_apart(own.min(2), polygon(before - corner, shape) < 0.5, white, dark)
+    strength *= _told_apart(level, polygon(before - corner, shape) < 0.5, white, dark)
     # Highlights stay with the eyeball: known right up to the lid, and not taken along by it.
-    gleam = _gleam(own.min(2), before - corner, white, dark, away, radius)
+    gleam = _gleam(level, before - corner, white, dark, away, radius)
     known = np.maximum(known, gleam)
     source = warp.source[rect] - np.float32([x0, y0])
     taken = cv2.remap(gleam, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
@@ -228,19 +229,26 @@ def _eyeball(own: np.ndarray, known: np.ndarray, away: np.ndarray, side: np.ndar
     white = known & (away > LIMBUS[1])
     shown = []
     for here in (side < 0.5, side >= 0.5):
-        few = own[white & here].mean(1)
-        if len(few) > FEW:
+        if (white & here).sum() > FEW:
             shown.append(_seen_rings(own, known, away, here))
-            continue
-        # A few pixels do not tell the white's colour, but that no light falls on it: they are as dark as the iris.
-        left = 1.0
-        if len(few):
-            seen, iris = (float(np.median(own[where].mean(1))) for where in (white, known & (away < LIMBUS[0])))
-            lit = float(smoothstep((np.median(few) - iris) / max(seen - iris, 1.0), *UNLIT))
-            left = lit + (1 - lit) * min(1.0, float(np.median(few)) / max(seen, 1.0))
-        shown.append(_seen_rings(own, known, away, np.ones_like(here), left))
+        else:
+            shown.append(_seen_rings(own, known, away, np.ones_like(here), _light_left(own, known, away, white & here)))
     first, second = shown
     return ((first + (second - first) * side[..., None]) * light[..., None]).astype(np.float32)
+
+
+def _light_left(own: np.ndarray, known: np.ndarray, away: np.ndarray, few: np.ndarray) -> float:
+    """0..1, the share of the white's light on a side of the eye that shows but a few, (h, w) bool, pixels of it.
+
+    They do not tell its colour, but that no light falls on it: then they are as dark as the iris.
+    """
+    if not few.any():
+        return 1.0
+    there, white, iris = (
+        float(np.median(own[where].mean(1))) for where in (few, known & (away > LIMBUS[1]), known & (away < LIMBUS[0]))
+    )
+    lit = float(smoothstep((there - iris) / max(white - iris, 1.0), *UNLIT))
+    return lit + (1 - lit) * min(1.0, there / max(white, 1.0))
 
 
 def _seen_rings(
