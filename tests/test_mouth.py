@@ -61,7 +61,7 @@ from talkedit.mouth.interior import (
 )
 from talkedit.mouth.invention import OPENED, invent, plausible
 from talkedit.mouth.lips import beside_lips, between_lips
-from talkedit.mouth.memory import KEPT, SPACING, MouthMemory
+from talkedit.mouth.memory import KEPT, LOWEST_REST, SPACING, MouthMemory
 from talkedit.mouth.registration import _BACK, _ENOUGH, _FAR, _FARTHEST, Registration, find
 from talkedit.mouth.rows import (
     Row,
@@ -1096,16 +1096,20 @@ def test_lips_that_were_closed_open_onto_remembered_teeth():
     assert pictures[0] > 100 and pictures[1] == 0
 
 
-@pytest.mark.parametrize("longer", [0.0, 0.08])
-def test_drawn_teeth_end_a_little_below_the_lip_of_this_speaker(longer):
+@pytest.mark.parametrize("pushed", [(0.0,), (-0.08,), (0.0, 0.0, 0.2), (-0.1, -0.1, 0.2), (0.2,)])
+def test_drawn_teeth_end_a_little_below_the_resting_lip_of_this_speaker(pushed):
     memory, shut = MouthMemory(model().at_landmarks(model().mean)), face(0.0)
-    shut[np.r_[INNER_LIPS, OUTER_LIPS], 1] += longer * 200  # a long upper lip
-    observe(memory, draw(shut), shut)
+    eye = np.linalg.norm(shut[33] - shut[263])
+    for down, yaw in zip(pushed, (10.0, 5.0, 0.0), strict=False):  # the last faces the viewer most
+        lips = shut.copy()
+        lips[np.r_[INNER_LIPS, OUTER_LIPS], 1] += down * eye
+        observe(memory, draw(lips), lips, yaw)
     pose = find_pose(shut, memory.mean)
     guess = memory.solve(0.6).guessed(pose, pose.to_model(shut))
     rows, columns = np.nonzero(guess.where(np.zeros(2), (480, 440)) > 0.5)
-    eye = np.linalg.norm(shut[33] - shut[263])
-    assert rows.max() - shut[13, 1] == pytest.approx(EDGE * eye, abs=2)
+    # What is pushed further down than the lips of people who rest is no lip to hang teeth from.
+    lips, lowest = shut[13, 1] + np.median(pushed) * eye, shut[INNER_LIPS, 1].mean() + LOWEST_REST * eye
+    assert rows.max() - min(lips, lowest) == pytest.approx(EDGE * eye, abs=2)
     assert columns.mean() == pytest.approx(shut[13, 0], abs=1)
 
 

@@ -47,6 +47,10 @@ class Grid:
         upper, lower = jaws(points[:, :2] - self._mean[:, :2])
         return upper, lower
 
+    def at(self, point: np.ndarray) -> np.ndarray:
+        """(2,) where a (2,) point of the model's frame, less the shift of its jaw, lies in this picture, pixels."""
+        return (point - self._corner) * self.scale
+
     def place(self, pose: Pose, shift: np.ndarray) -> np.ndarray:
         """(2, 3) float32 affine map from the frame to this picture, for what the model's frame shows ``shift`` away."""
         flip = np.array([1.0, -1.0])

@@ -55,6 +55,8 @@ SHRINK, THIN = 1.5, 0.2
 # them.
 GAPES = 0.08
 UPPER_LIP = 13  # the landmark in the middle of the upper lip's inner edge
+# Resting, it lies so far below the lips of the mean face at most, over the eye distance: what is lower is pushed down.
+LOWEST_REST = 0.02
 # Where upper teeth end is known from so many mouths that gape, with so much free below them, over the eye distance. The
 # base of the nose rises as mouths open, so that it says nothing of where the jaw is: lower rows do without.
 TOLD, CLEAR = 5, 0.03
@@ -104,6 +106,7 @@ class MouthMemory:
         frames: how many were observed.
         toothless: of each that opens the mouth wide, whether it shows no upper teeth.
         ends: of each of those that shows where these end, the row of the grid's pictures.
+        rests: of each not turned aside, the (2,) middle of the upper lip's inner edge in the grid's pictures.
         dark: the largest area of the mouth's dark in any of them, squared eye distances.
     """
 
@@ -115,6 +118,7 @@ class MouthMemory:
     frames: int = 0
     toothless: list[bool] = field(default_factory=list)
     ends: list[float] = field(default_factory=list)
+    rests: list[np.ndarray] = field(default_factory=list)
     dark: float = 0.0
 
     @property
@@ -140,6 +144,9 @@ class MouthMemory:
         if not inside:
             return
         if abs(yaw) <= LARGEST_YAW:
+            if self.grid is None:
+                self.grid = Grid(self.mean, _scale(eye))
+            self.rests.append(self.grid.at(points[UPPER_LIP, :2] - self.grid.shifts(points)[0]))
             self._keep_still(frame, landmarks[:LANDMARKS], pose, yaw, eye, gap)
         if gap < OPEN * eye:
             return
@@ -154,8 +161,6 @@ class MouthMemory:
         self.dark = max(self.dark, float(unlit.sum()) * (step / eye) ** 2)
         if abs(yaw) > LARGEST_YAW:
             return
-        if self.grid is None:
-            self.grid = Grid(self.mean, _scale(eye))
         facing = 1 - (yaw / (2 * LARGEST_YAW)) ** 2
         shown = hole * toothness(area, light)
         teeth = shown * (_UNSURE * facing * (step / eye) ** 2)
@@ -265,6 +270,11 @@ class MouthMemory:
         end = row_end(kept.teeth, depth(x, y, kept.loop), in_middle(x, kept.loop, self.grid.pixels, (h, w)))
         return 0.0 if end is None else (1 - end) * gap_of(kept.loop) / self.grid.pixels
 
+    def _resting_lip(self) -> np.ndarray:
+        """(2,) where the middle of the upper lip's inner edge rests in the grid's pictures, pixels."""
+        x, y = np.median(self.rests, 0)
+        return np.float32([x, min(y, self.grid.lips_at + LOWEST_REST * self.grid.pixels)])
+
     def forget(self, numbers: Container[int]) -> None:
         """Drops the mouths of frames, counted from 1 in the order they were observed: something hid them."""
         for kept in (self.upper, self.lower):
@@ -280,8 +290,6 @@ class MouthMemory:
             the rows; None where no frame showed the mouth.
         """
         still = self.still
-        if self.grid is None and still is not None:
-            self.grid = Grid(self.mean, _scale(still.eye))
         if self.grid is None:
             return None
         if len(self.ends) >= TOLD:  # where the upper row ends was not known yet when some were kept
@@ -306,10 +314,8 @@ class MouthMemory:
         self.upper, self.lower, self.still = [], [], None
         guess = None
         if unseen and still is not None and not (self.toothless and np.mean(self.toothless) > 0.5):
-            place = self.grid.place(still.pose, self.grid.shifts(still.pose.to_model(still.landmarks))[0])
-            lip = place[:, :2] @ still.landmarks[UPPER_LIP, :2] + place[:, 2]
             light = skin_around(still.picture, still.landmarks[INNER_LIPS, :2])
-            guess = upper_row(self.grid, lip, light, blur * self.grid.pixels / still.eye)
+            guess = upper_row(self.grid, self._resting_lip(), light, blur * self.grid.pixels / still.eye)
         return None if upper is lower is guess is None else Rows(upper, lower, self.grid, guess)
 
 
