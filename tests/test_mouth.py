@@ -19,6 +19,7 @@ from talkedit.mouth import assembly, cavity, interior
 from talkedit.mouth.alignment import HEIGHT, WIDTH, align, cut, from_crop, hidden, polygon, to_crop
 from talkedit.mouth.assembly import (
     BACK,
+    ENOUGH,
     GLOSS,
     Kept,
     _above_arch,
@@ -67,6 +68,7 @@ from talkedit.mouth.rows import (
     Row,
     depth,
     gap_of,
+    middles,
     redness,
     row_end,
     split,
@@ -283,11 +285,26 @@ def test_rows_widen_with_a_smile_and_are_not_pressed_together(wider, expected):
     np.testing.assert_allclose(places, [60 - 10 * expected, 60 + 10 * expected], atol=0.5)
 
 
+@pytest.mark.parametrize("aside", [-12.0, 0.0, 12.0])
+@pytest.mark.parametrize("tilt", [-0.4, 0.0, 0.4])
+def test_depth_is_the_same_along_a_mouth_that_is_pulled_aside(aside, tilt):
+    turn = np.linspace(0, 2 * np.pi, 20, endpoint=False) + np.pi
+    loop = np.stack([40 * np.cos(turn), 10 * np.sin(turn)], 1)
+    loop[11:, 0] += aside  # the lower lip
+    c, s = np.cos(tilt), np.sin(tilt)
+    turned = np.float32(loop @ np.array([[c, s], [-s, c]]))
+    x, y = np.float32(np.array([[-20, 0], [20, 0], *middles(loop.astype(np.float32))]) @ np.array([[c, s], [-s, c]])).T
+    left, right, top, bottom = depth(x, y, turned)
+    assert left == pytest.approx(right, abs=1e-5)
+    assert (top, bottom) == pytest.approx((0, 1), abs=1e-5)
+
+
 def test_the_rows_part_at_the_dark_line_and_near_where_the_upper_one_should_end():
     area = np.full((40, 30, 3), 200, np.uint8)
     area[22:25] = 20
     loop = np.zeros((20, 2), np.float32)
     loop[3:8], loop[13:18] = (15, 0), (15, 39)
+    loop[0], loop[10] = (0, 20), (30, 20)
     y, x = np.mgrid[:40, :30].astype(np.float32)
     between = depth(x, y, loop)
     known = np.ones((40, 30), np.float32)
@@ -529,6 +546,28 @@ def test_teeth_from_lip_to_lip_are_one_row_unless_something_dark_runs_across() -
     shiny[4:8], shiny[28:32] = 255, 255  # what lies between highlights is no dark
     assert undivided(shiny, teeth, middle) == 1
     assert undivided(grey, 0 * teeth, middle) == 0
+
+
+def test_teeth_from_lip_to_lip_are_one_row_as_long_as_no_frame_shows_where_it_ends():
+    def tall(*rows: float) -> float:
+        memory = MouthMemory(model().at_landmarks(model().mean))
+        for teeth in rows:
+            landmarks = face(0.16)
+            observe(memory, draw(landmarks, teeth), landmarks)
+            memory.frames += SPACING
+        return float((memory.solve(0.6).upper.teeth > 0.5).sum(0).max())
+
+    whole = tall(60.0)
+    assert whole > gap_of(face(0.16)[INNER_LIPS, :2])
+    assert tall(60.0, 10.0) == tall(10.0, 60.0) < 0.7 * whole
+
+
+def test_a_few_crumbs_of_teeth_do_not_say_whose_they_are(monkeypatch):
+    memory = remembered()
+    monkeypatch.setattr("talkedit.mouth.memory.lower_like", lambda *_: 1.0)
+    assert memory._shows_lower_only()
+    memory.upper = [replace(k, score=0.9 * ENOUGH) for k in memory.upper]
+    assert not memory._shows_lower_only()
 
 
 @pytest.mark.parametrize("opening", [0.1, 0.16])

@@ -60,8 +60,8 @@ LOWEST_REST = 0.02
 # Where upper teeth end is known from so many mouths that gape, with so much free below them, over the eye distance. The
 # base of the nose rises as mouths open, so that it says nothing of where the jaw is: lower rows do without.
 TOLD, CLEAR = 5, 0.03
-# Teeth that fill lips so far apart, over the eye distance, are the upper ones alone unless a line divides them; their
-# row ends at such a depth then.
+# Teeth that fill lips so far apart, over the eye distance, are the upper ones alone unless a line divides them, or a
+# frame showed where these end; their row ends at such a depth then.
 ALONE, ENDS = (0.05, 0.2), 1.3
 LOOSE = 0.12  # lower teeth come from behind their lip: what lies that far above it, over the eye distance, is others
 # Teeth that show less than this, over the eye distance, are a strip: of upper ones, too little to make a row of; below
@@ -245,7 +245,7 @@ class MouthMemory:
             lowest = float(np.median(self.ends)) if known else self.grid.lips_at + EDGE * self.grid.pixels
             end = float(depth(middle[:1], np.array([lowest - (jaws[1] if is_lower else 0)]), loop)[0])
         edge = split(picture[rect], inside, between, end, sure * self.grid.pixels / gap)
-        if guessed and ALONE[0] < gap / self.grid.pixels < ALONE[1]:
+        if guessed and not self.ends and ALONE[0] < gap / self.grid.pixels < ALONE[1]:
             teeth = inside * toothness(picture[rect], skin_around(picture, loop))
             edge += undivided(brightness(picture[rect]), teeth, inside * near) * max(ENDS - edge, 0)
         below = np.clip((between - edge) * gap / SPLIT_SOFT + 0.5, 0, 1)
@@ -259,7 +259,7 @@ class MouthMemory:
 
     def _shows_lower_only(self) -> bool:
         """Whether what was kept of the upper row are lower teeth, as of a speaker who never bares upper ones."""
-        like = [lower_like(k.picture, k.teeth, self.grid.pixels) for k in self.upper]
+        like = [lower_like(k.picture, k.teeth, self.grid.pixels) for k in self.upper if k.score >= ENOUGH]
         told = [v for v in like if v is not None]
         return bool(told) and float(np.mean(told)) > OTHERS
 
@@ -292,7 +292,7 @@ class MouthMemory:
         still = self.still
         if self.grid is None:
             return None
-        if len(self.ends) >= TOLD:  # where the upper row ends was not known yet when some were kept
+        if self.ends:  # where the upper row ends was not known yet when some were kept
             self.upper = [self._again(k) for k in self.upper]
             self.upper.sort(key=lambda k: -k.score)
         unseen = self.lacks_teeth()

@@ -56,11 +56,13 @@ def along_lips(lip: np.ndarray) -> np.ndarray:
 
 
 def depth(x: np.ndarray, y: np.ndarray, loop: np.ndarray) -> np.ndarray:
-    """Position between the lips: 0 at the upper inner lip's middle, 1 at the lower's."""
+    """Position between the lips: 0 at the upper inner lip's middle, 1 at the lower's, the same along the mouth.
+
+    Across it, that is: from one middle to the other is another direction in mouths pulled aside.
+    """
     upper, lower = middles(loop)
-    axis = lower - upper
-    length = max(float(np.linalg.norm(axis)), 1.0)
-    axis = axis / length
+    axis = np.array([-1, 1], np.float32) * along_lips(loop)[::-1]
+    length = max(float((lower - upper) @ axis), 1.0)
     return (((x - upper[0]) * axis[0] + (y - upper[1]) * axis[1]) / length).astype(np.float32)
 
 
