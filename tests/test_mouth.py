@@ -548,7 +548,7 @@ def test_teeth_from_lip_to_lip_are_one_row_unless_something_dark_runs_across() -
     assert undivided(grey, 0 * teeth, middle) == 0
 
 
-def test_teeth_from_lip_to_lip_are_one_row_as_long_as_no_frame_shows_where_it_ends():
+def test_teeth_from_lip_to_lip_are_one_row_as_long_as_no_frames_show_where_it_ends():
     def tall(*rows: float) -> float:
         memory = MouthMemory(model().at_landmarks(model().mean))
         for teeth in rows:
@@ -559,7 +559,8 @@ def test_teeth_from_lip_to_lip_are_one_row_as_long_as_no_frame_shows_where_it_en
 
     whole = tall(60.0)
     assert whole > gap_of(face(0.16)[INNER_LIPS, :2])
-    assert tall(60.0, 10.0) == tall(10.0, 60.0) < 0.7 * whole
+    assert tall(60.0, 10.0) > 0.9 * whole  # the one that shows it could be this one
+    assert tall(60.0, 10.0, 10.0) == tall(10.0, 10.0, 60.0) < 0.7 * whole
 
 
 def test_a_few_crumbs_of_teeth_do_not_say_whose_they_are(monkeypatch):

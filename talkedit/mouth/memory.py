@@ -60,9 +60,9 @@ LOWEST_REST = 0.02
 # Where upper teeth end is known from so many mouths that gape, with so much free below them, over the eye distance. The
 # base of the nose rises as mouths open, so that it says nothing of where the jaw is: lower rows do without.
 TOLD, CLEAR = 5, 0.03
-# Teeth that fill lips so far apart, over the eye distance, are the upper ones alone unless a line divides them, or a
-# frame showed where these end; their row ends at such a depth then.
-ALONE, ENDS = (0.05, 0.2), 1.3
+# Teeth that fill lips so far apart, over the eye distance, are the upper ones alone unless a line divides them, or so
+# many mouths, one other at least, showed where these end; their row ends at such a depth then.
+ALONE, ENDS, OTHER = (0.05, 0.2), 1.3, 2
 LOOSE = 0.12  # lower teeth come from behind their lip: what lies that far above it, over the eye distance, is others
 # Teeth that show less than this, over the eye distance, are a strip: of upper ones, too little to make a row of; below
 # upper ones, what shows between these and the lip.
@@ -245,7 +245,7 @@ class MouthMemory:
             lowest = float(np.median(self.ends)) if known else self.grid.lips_at + EDGE * self.grid.pixels
             end = float(depth(middle[:1], np.array([lowest - (jaws[1] if is_lower else 0)]), loop)[0])
         edge = split(picture[rect], inside, between, end, sure * self.grid.pixels / gap)
-        if guessed and not self.ends and ALONE[0] < gap / self.grid.pixels < ALONE[1]:
+        if guessed and len(self.ends) < OTHER and ALONE[0] < gap / self.grid.pixels < ALONE[1]:
             teeth = inside * toothness(picture[rect], skin_around(picture, loop))
             edge += undivided(brightness(picture[rect]), teeth, inside * near) * max(ENDS - edge, 0)
         below = np.clip((between - edge) * gap / SPLIT_SOFT + 0.5, 0, 1)
@@ -292,7 +292,7 @@ class MouthMemory:
         still = self.still
         if self.grid is None:
             return None
-        if self.ends:  # where the upper row ends was not known yet when some were kept
+        if len(self.ends) >= OTHER:  # where the upper row ends was not known yet when some were kept
             self.upper = [self._again(k) for k in self.upper]
             self.upper.sort(key=lambda k: -k.score)
         unseen = self.lacks_teeth()
