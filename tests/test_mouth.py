@@ -45,6 +45,7 @@ from talkedit.mouth.inside import (
     _relight,
     _rounded,
     _touch,
+    _upper_edge,
     _usual_cavity,
     look_inside,
 )
@@ -561,6 +562,19 @@ def test_teeth_from_lip_to_lip_are_one_row_as_long_as_no_frames_show_where_it_en
     assert whole > gap_of(face(0.16)[INNER_LIPS, :2])
     assert tall(60.0, 10.0) > 0.9 * whole  # the one that shows it could be this one
     assert tall(60.0, 10.0, 10.0) == tall(10.0, 10.0, 60.0) < 0.7 * whole
+
+
+def test_the_upper_edge_of_lower_teeth_belongs_to_them():
+    grey = np.repeat(np.float32([60] * 10 + [30] * 10 + [120] * 3 + [200] * 15 + [60] * 4)[:, None], 20, 1)
+    seen, below = np.zeros_like(grey), np.zeros_like(grey)
+    seen[8:40, 3:17], below[22:] = 1, 1
+    teeth = np.float32(grey > 150)
+    edge = np.zeros(grey.shape, bool)
+    edge[20:22, 3:17] = True
+    np.testing.assert_array_equal(_upper_edge(grey, seen, teeth, below, 4.0), edge)
+    assert not _upper_edge(grey, seen, teeth, below, 2.0).any()  # so much is no edge
+    assert not _upper_edge(grey, seen, 0 * teeth, below, 4.0).any()  # no teeth
+    assert not _upper_edge(grey, 0 * seen, teeth, below, 4.0).any()
 
 
 def test_a_few_crumbs_of_teeth_do_not_say_whose_they_are(monkeypatch):
@@ -1153,6 +1167,18 @@ def test_drawn_teeth_end_a_little_below_the_resting_lip_of_this_speaker(pushed):
     assert columns.mean() == pytest.approx(shut[13, 0], abs=1)
 
 
+@pytest.mark.parametrize(("bares", "drawn"), [(None, True), ("upper", False), ("lower", False), ("nothing", False)])
+def test_no_teeth_are_drawn_for_who_bares_them_or_opens_the_mouth_without(bares, drawn):
+    memory, landmarks = MouthMemory(model().at_landmarks(model().mean)), face(0.0 if bares is None else 0.16)
+    picture, loop = draw(landmarks, 12.0 if bares == "upper" else 0.0), landmarks[INNER_LIPS, :2]
+    if bares == "lower":
+        low, x = round(float(loop[13:18, 1].mean())), round(float(loop[:, 0].mean()))
+        picture[low - 16 : low - 2, x - 24 : x + 25] = TOOTH
+    observe(memory, picture, landmarks)
+    rows = memory.solve(0.6)
+    assert (rows is not None and rows.guess is not None) == drawn
+
+
 def test_lips_open_onto_drawn_teeth_behind_everything_that_a_frame_shows():
     memory, shut = MouthMemory(model().at_landmarks(model().mean)), face(0.0)
     observe(memory, draw(shut), shut)
@@ -1459,8 +1485,9 @@ def test_crumbs_far_from_the_lip_stay_until_the_mouth_opens() -> None:
     )
     x, y = round(float(loop[:, 0].mean())), round(float(loop[15, 1]))
     here = np.s_[y - 10 : y - 6, x - 4 : x + 5]
-    stays, gone = (fill(view)[here][..., 2].mean() for view in (none, all_of_it))
-    assert stays > 150 and gone < 0.3 * stays
+    bare = replace(inside, parts=(upper, replace(lower, own=0 * marked)))
+    stays, gone, dark = (fill(view)[here][..., 2].mean() for view in (none, all_of_it, bare))
+    assert stays > 150 and gone == pytest.approx(dark, abs=5) and dark < 0.4 * stays
     told = fill(replace(all_of_it, dark=1.0))[here][..., 2].mean()  # frames have shown what comes along
     assert told == pytest.approx(stays, rel=0.05)
 

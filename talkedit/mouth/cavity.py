@@ -7,13 +7,13 @@ import numpy as np
 
 from talkedit.geometry.openings import smoothstep
 from talkedit.mouth.inside import Inside
-from talkedit.mouth.rows import along_lips, coloured, gap_of, middles, width_of
+from talkedit.mouth.rows import along_lips, coloured, depth, gap_of, middles, width_of
 
 # How much less light there is under the upper row than at the lower lip, and from where to where that passes.
-SHADE, SHADED = 0.45, (0.1, 0.8)
+SHADE, SHADED = 0.3, (0.1, 0.8)
 # How much lighter than the dark the tongue is; over which gaps, in eye distances, it comes out; and how much nearer to
 # grey than the dark: it is as pink as lips at most.
-TONGUE, SHOWS_TONGUE, GREYER = 2.4, (0.02, 0.07), 0.35
+TONGUE, SHOWS_TONGUE, GREYER = 1.6, (0.02, 0.07), 0.35
 GREY = 0.4  # share of that where it has no colour of its own, and would be a grey plate
 # Its mound, over half the mouth's width and over the gap: half its width, how deep its middle lies and how far it rises
 # from there; how high it is at its sides; and over which of its height it comes out of the dark.
@@ -36,9 +36,7 @@ def cavity(inside: Inside, target: np.ndarray, shape: tuple[int, int]) -> np.nda
     x, y = np.arange(shape[1], dtype=np.float32)[None], np.arange(shape[0], dtype=np.float32)[:, None]
     along, upper = along_lips(target), middles(target)[0]
     gap, half = max(gap_of(target), 1.0), max(width_of(target) / 2, 1.0)
-    # Square to each other, unlike `depth`, or a mouth whose one corner is pulled up would have a sheared tongue.
-    across = ((x - upper[0]) * along[0] + (y - upper[1]) * along[1]) / half
-    down = ((y - upper[1]) * along[0] - (x - upper[0]) * along[1]) / gap
+    across, down = ((x - upper[0]) * along[0] + (y - upper[1]) * along[1]) / half, depth(x, y, target)
     light = 1 - np.float32(1 - inside.dark) * SHADE * (1 - smoothstep(down, *SHADED))
     out = inside.cavity * light.astype(np.float32)[..., None]
     # A lower row was seen with what lies behind it, or with nothing dark at all.

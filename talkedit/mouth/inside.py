@@ -36,7 +36,7 @@ from talkedit.mouth.rows import (
 OPEN = (0.01, 0.025)
 # Cavity colour as a share of the lips' mean colour where the source shows no cavity of its own; and how much redder it
 # is from such a redness of the lips on: in grey pictures it is grey.
-CAVITY_SHARE, CAVITY_RED, RED_LIPS = 0.18, np.float32([0.06, 0, 0]), 0.2
+CAVITY_SHARE, CAVITY_RED, RED_LIPS = 0.27, np.float32([0.06, 0, 0]), 0.2
 # Brightness of the darkest quarter of a mouth over its lips', over which that is no dark.
 SHOWS_DARK = (0.35, 0.55)
 FEW = 30  # pixels of the inside that tell its dark as well as the usual one does
@@ -73,6 +73,9 @@ FADES, DARKENS, UNLIT = (0.02, 0.25), (0.05, 0.35), 0.2
 # how much of it, over what is bright, there is where they do and where they do not; and how much of either's height
 # must show, clear of the line, to tell.
 BETWEEN, NIGH, PARTED, BARED, CLEAR = (0.35, 0.6), 0.05, (0.1, 0.3), (0.004, 0.01), 0.008
+# What is brighter than so much of the way from a mouth's darkest to its brightest, and reaches up over the line from
+# lower teeth, by less than that over the eye distance and than half their height, is their upper edge.
+EDGE, SLIVER = 0.2, 0.03
 GAIN = (0.6, 1.1)  # how far remembered teeth are made darker or lighter
 SHADOW = (0.45, 0.8)  # own pixels this much darker than remembered teeth are the lips' shadow on them
 TOOTH = 0.02  # brightness of teeth is compared over such a width, over the eye distance
@@ -374,7 +377,30 @@ def _part(
         bent = bent * np.maximum(teeth[0], 1 - shows)
     else:
         bent = bent * teeth[0]
+        below = np.maximum(below, _upper_edge(grey, seen, like_teeth, below, SLIVER * eye))
     return (upper, lower), teeth, (below * (1 - bent)).astype(np.float32), side, registration.together(touch)
+
+
+def _upper_edge(
+    grey: np.ndarray, seen: np.ndarray, like_teeth: np.ndarray, below: np.ndarray, most: float
+) -> np.ndarray:
+    """(h, w) bool: above the line between the rows, the edge of what is the lower row's; left there it is a light line.
+
+    Args:
+        grey: (h, w) float32 brightness.
+        seen, like_teeth: (h, w) 0..1, the mouth's inside and what looks like teeth.
+        below: (h, w) 0..1, below the line.
+        most: pixels that it may reach above that.
+    """
+    inside, lower = seen > 0.5, below > 0.5
+    if not inside.any():
+        return inside
+    dark, bright = np.percentile(grey[inside], (5, 90))
+    bright = (grey > dark + EDGE * (bright - dark)) & inside
+    edge = np.minimum.accumulate((bright | lower)[::-1], axis=0)[::-1] & ~lower
+    below = np.minimum.accumulate(bright | ~lower, axis=0) & lower
+    tall, taller = edge.sum(0), (below & (like_teeth > 0.5)).sum(0)
+    return edge & (tall < most) & (2 * tall < taller)
 
 
 def _touch(
@@ -510,7 +536,7 @@ def _cavity_colour(
     own = rgb[inside][level <= np.percentile(level, 25)].mean(0)
     trust = len(level) / (len(level) + FEW)
     dark = trust * (1 - float(smoothstep(own.mean() / lips.mean(), *SHOWS_DARK)))
-    cavity = np.minimum(own * dark + before * (1 - dark), usual * 1.8)
+    cavity = np.minimum(own * dark + before * (1 - dark), usual * 1.25)
     if dark > 0:
         registration.cavity = cavity / lips
     registration.dark = max(registration.dark, dark)

@@ -51,9 +51,9 @@ _UPPER_ABOVE, _LOWER_BELOW = 0.8, 0.3  # where each row can be between the lips
 EDGE, ANATOMY = 0.02, 0.03
 # Tracked inner lips lie up to so many pixels outside the real ones, and at most such a share of the gap.
 SHRINK, THIN = 1.5, 0.2
-# Inner-lip gap over the eye distance that bares most people's upper teeth: who shows none in most such frames hides
-# them.
-GAPES = 0.08
+# Inner-lip gap over the eye distance that bares most people's upper teeth: who shows none in most such frames, so far
+# below the upper lip, hides them.
+GAPES, BARED = 0.08, 0.05
 UPPER_LIP = 13  # the landmark in the middle of the upper lip's inner edge
 # Resting, it lies so far below the lips of the mean face at most, over the eye distance: what is lower is pushed down.
 LOWEST_REST = 0.02
@@ -167,7 +167,8 @@ class MouthMemory:
         most = [float(teeth[between < _UPPER_ABOVE].sum()), float(teeth[between > _LOWER_BELOW].sum())]
         shifts = self.grid.shifts(points)
         if gap > GAPES * eye:
-            self.toothless.append(most[0] < ENOUGH / 4)
+            bared = float(teeth[between * gap < BARED * eye].sum())
+            self.toothless.append(bared < ENOUGH / 4)
             end = teeth_end(shown[near], between[near], CLEAR * eye / gap)
             if end is not None:
                 upper, lower = middles(loop)
