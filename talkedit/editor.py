@@ -486,7 +486,8 @@ class ClipEditor:
                 picture = sample(shown, warp)
                 smooth_contours(picture, shown, warp, mesh, target, model.triangles)
                 bare = 1 - speaker.glasses
-                widen_eyes(picture, shown, warp, known["landmarks"], model.at_landmarks(target), bare)
+                eyes = known["landmarks"], model.at_landmarks(target)
+                widen_eyes(picture, shown, warp, *eyes, bare, speaker.blur)
             else:
                 picture = self._rect(shown, warp).copy()
         if plan.ratio is not None:

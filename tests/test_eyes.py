@@ -82,7 +82,9 @@ def test_what_lids_bare_is_a_round_iris_in_its_white():
     np.testing.assert_array_equal(out, stretched)
 
 
-@pytest.mark.parametrize("case", ("same", "closing", "shut", "glasses", "tiny", "no iris", "aside", "pale iris"))
+@pytest.mark.parametrize(
+    "case", ("same", "closing", "shut", "glasses", "tiny", "no iris", "aside", "pale iris", "soft")
+)
 def test_other_eyes_are_left_alone(case):
     points = face()
     edited, strength = widened(points, 0.16), 1.0
@@ -102,10 +104,11 @@ def test_other_eyes_are_left_alone(case):
     if case == "no iris":
         points[468:473], points[473:] = points[468], points[473]
     frame = draw(face())
+    blur = 0.13 * float(np.linalg.norm(points[469] - points[471])) / 2 if case == "soft" else 0.0
     if case == "pale iris":  # as light as its white, beside skin
         frame[(frame == IRIS).all(2)] = np.subtract(WHITE, 20)
     out = frame.copy()
-    widen_eyes(out, frame, warp(), points, edited, strength)
+    widen_eyes(out, frame, warp(), points, edited, strength, blur)
     np.testing.assert_array_equal(out, frame)
 
 

@@ -27,6 +27,8 @@ BESIDE = (0.8, 1.2)  # how far beside the iris's middle, in radii, the iris ends
 CORNER = (0.08, 0.24)  # an iris nearer to a corner of the eye than that, over the eye's width, lies under lashes too
 SOFT = 0.8  # pixels, of all edges
 SMALLEST = 14.0  # pixels; smaller eyes show no iris to speak of
+# Nor do eyes in pictures that are so soft, over the iris's radius: what is drawn would be of but a few colours.
+VAGUE = (0.085, 0.12)
 # Rings of an iris up to so many of its radii, and where it passes into the white.
 RINGS, REACH, LIMBUS = 14, 1.12, (0.9, 1.1)
 # A highlight is so much brighter, over white's or skin's brightness, than the iris and what lies within so many of the
@@ -48,7 +50,13 @@ TELLS, WITHIN, LEAST_SHADED = 6, 0.6, 0.88
 
 
 def widen_eyes(
-    picture: np.ndarray, frame: np.ndarray, warp: Warp, landmarks: np.ndarray, edited: np.ndarray, strength: float = 1.0
+    picture: np.ndarray,
+    frame: np.ndarray,
+    warp: Warp,
+    landmarks: np.ndarray,
+    edited: np.ndarray,
+    strength: float = 1.0,
+    blur: float = 0.0,
 ) -> None:
     """Redraws eyeballs between lids that the edit opened further, in place.
 
@@ -59,10 +67,13 @@ def widen_eyes(
         landmarks: (478, 3) tracked, pixels of the frame.
         edited: (468, ≥2) where the edit puts the first of them.
         strength: 0..1; less where glasses mirror and bend what is behind them.
+        blur: of the frame, pixels.
     """
     for ring, iris in zip((RIGHT_EYE, LEFT_EYE), IRISES, strict=True):
         radius = float(np.linalg.norm(landmarks[iris[1], :2] - landmarks[iris[3], :2])) / 2
-        _widen(picture, frame, warp, landmarks[ring, :2], edited[ring, :2], landmarks[iris[0], :2], radius, strength)
+        lids, middle = (landmarks[ring, :2], edited[ring, :2]), landmarks[iris[0], :2]
+        shown = strength * float(1 - smoothstep(blur / max(radius, 1e-6), *VAGUE))
+        _widen(picture, frame, warp, *lids, middle, radius, shown)
 
 
 def _widen(
