@@ -528,13 +528,14 @@ class ClipEditor:
         speaker = known["speaker"]
         turned = float(smoothstep(abs(known["yaw"]), *TEETH_FADE))
         speaker.registration.follow(frame.index)
-        look = partial(look_inside, frame.rgb, known["mesh"][self._loop, :2], known["eye"], speaker.blur)
+        where = frame.rgb, known["mesh"][self._loop, :2], known["eye"], speaker.blur
+        look = partial(look_inside, *where, clenched=speaker.clenched)
         views = []
         if turned < 1:
             behind, guess = (None, None), None
             if speaker.teeth is not None:
-                where = known["pose"], known["points"]
-                behind, guess = speaker.teeth.placed(*where), speaker.teeth.guessed(*where)
+                head = known["pose"], known["points"]
+                behind, guess = speaker.teeth.placed(*head), speaker.teeth.guessed(*head)
             views.append((look(behind, speaker.registration, guess), 1 - turned))
         if turned > 0:
             speaker.aside.follow(frame.index)

@@ -1440,6 +1440,21 @@ def test_a_mouth_that_showed_teeth_only_opens_onto_a_tongue_with_a_soft_lip_befo
     assert steps[0] < 0.7 * steps[1]
 
 
+@pytest.mark.parametrize(("further", "whole"), [(-6.5, False), (-2.0, True), (3.5, True), (7.0, False)])
+def test_clenched_teeth_are_stretched_as_long_as_the_mouth_opens_no_further(further: float, whole: bool) -> None:
+    fill, loop, inside = below_upper_teeth(further)
+    x = round(float(loop[:, 0].mean()))
+    column = np.s_[round(float(loop[5, 1])) + 2 : round(float(loop[15, 1])) - 1, x - 3 : x + 4]
+    rigid, clenched = (fill(replace(inside, clenched=share)) for share in (0.0, 1.0))
+    assert inside.clenched == 0 and np.array_equal(rigid, clenched) == (not whole)
+    if further > 0 and whole:  # nothing dark opens beside the teeth
+        assert clenched[column].min() > 100 > rigid[column].min()
+        told = fill(replace(inside, clenched=1.0, dark=1.0))  # the whole shot tells, not the frames so far
+        np.testing.assert_array_equal(told, clenched)
+    gapes = fill(replace(with_parts(inside, row=(None, None)), clenched=1.0, dark=1.0))  # without teeth to hold
+    np.testing.assert_array_equal(gapes, fill(replace(with_parts(inside, row=(None, None)), dark=1.0)))
+
+
 def test_own_upper_teeth_pass_into_the_remembered_ones_towards_either_lip() -> None:
     _, _, inside = below_upper_teeth(10.0)
     own, loop = inside.parts[0].own[..., 3], inside.loop - inside.corner

@@ -123,6 +123,7 @@ class Inside:
         dark: 0..1, how much of it this or an earlier frame shows: it is as light as it looks then, nothing shades it.
         pale: (h, w) float32 0..1, what looks like teeth in the rectangle.
         guess: a drawn upper row, where none was ever seen, and the gain of its colours.
+        clenched: 0..1, no frame of the shot shows the dark.
     """
 
     loop: np.ndarray
@@ -137,6 +138,7 @@ class Inside:
     dark: float
     pale: np.ndarray
     guess: tuple[Row, float] | None = None
+    clenched: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,7 @@ def look_inside(
     registration: Registration,
     guess: Row | None = None,
     smiles: bool = False,
+    clenched: float = 0.0,
 ) -> Inside:
     """Takes a mouth apart.
 
@@ -184,6 +187,7 @@ def look_inside(
         registration: of these rows in this shot, told of this frame's index.
         guess: a drawn upper row where the pose puts it.
         smiles: without rows behind, bright teeth are taken for the upper ones.
+        clenched: 0..1, no frame of the shot shows the dark behind teeth.
     """
     loop = np.asarray(loop, np.float32)
     x0, y0, x1, y1 = bounds(loop, frame.shape, 4 + round(2.5 * GOES_ON * eye))
@@ -273,6 +277,7 @@ def look_inside(
         dark=registration.dark,
         pale=like_teeth,
         guess=drawn,
+        clenched=clenched,
     )
 
 

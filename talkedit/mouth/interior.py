@@ -60,8 +60,9 @@ BARES = (0.02, 0.06)  # so much further open, over the eye distance, a mouth bar
 # little of the dark (``TOLD``).
 OPENS = (0.005, 0.02)
 # A mouth open so far, over the eye distance, and full of what is no row, with nothing dark beside it, stays full as it
-# opens so little further: it is stretched as skin is.
-FILLED, FULL = (0.045, 0.065), (0.02, 0.05)
+# opens so little further: it is stretched as skin is. So is one whose teeth stay clenched, between so little less and
+# more: what opened beside them was a drawn line. Lips that close further slide over them.
+FILLED, FULL, CLENCHED, SLIT = (0.045, 0.065), (0.02, 0.05), ((-0.03, -0.02), (0.022, 0.03)), (0.02, 0.035)
 LIP_HOLD = 0.05  # so near to a lip, about, that moves just as the lip does, over the eye distance
 MARGIN = 3.0  # pixels; the mesh is finer than the loop, so that its hole reaches beyond it in places
 # Share of a mouth's widening that its rows of teeth take part in, or the corners would be all dark; and the width at
@@ -140,7 +141,7 @@ def fill_mouth(
     )
     untold = np.float32(1 - smoothstep(inside.dark, *TOLD))
     bared = untold * np.float32(smoothstep(further, *OPENS))
-    stretched = max(np.float32(inside.rounded), untold * _full(inside, further))
+    stretched = max(np.float32(inside.rounded), _full(inside, further))
     moves = _ways(jaws, moved, source, inside.shut, eye)
     drawn = np.zeros(shape, np.float32)
     if inside.guess is not None:  # behind all that was seen
@@ -204,11 +205,14 @@ def fill_mouth(
 
 
 def _full(inside: Inside, further: float) -> np.float32:
-    """0..1: a mouth that shows something, but no row, and opens only a little ``further``, over the eye distance."""
-    if any(part.row is not None for part in inside.parts):
-        return np.float32(0)
-    filled = smoothstep(gap_of(inside.loop) / inside.eye, *FILLED)
-    return np.float32(filled * (1 - smoothstep(further, *FULL)))
+    """0..1: a mouth that shows teeth or a tongue, but no dark, and opens only a little ``further``, eye distances."""
+    gap = gap_of(inside.loop) / inside.eye
+    if all(part.row is None for part in inside.parts):
+        untold = 1 - smoothstep(inside.dark, *TOLD)
+        return np.float32(untold * smoothstep(gap, *FILLED) * (1 - smoothstep(further, *FULL)))
+    closes, opens = CLENCHED
+    held = smoothstep(further, *closes) * (1 - smoothstep(further, *opens))
+    return np.float32(inside.clenched * smoothstep(gap, *SLIT) * held)
 
 
 def _as_soft(painted: np.ndarray, hole: np.ndarray, soft: float) -> np.ndarray:
