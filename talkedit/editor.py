@@ -61,7 +61,7 @@ from talkedit.track.chin import below_lip
 from talkedit.track.cover_network import load_cover
 from talkedit.track.hands import HandWatch
 from talkedit.track.lip_line import above_line, seated, settled
-from talkedit.track.measures import eye_distance, yaw_degrees
+from talkedit.track.measures import eye_distance, mouth_opening, yaw_degrees
 from talkedit.track.occluders import OccluderWatch
 from talkedit.track.steady import steady
 from talkedit.track.store import TrackStore
@@ -80,6 +80,8 @@ LOOK_EVERY = 12
 CODE_EVERY = 3
 # How far an emotion may open lips that rest closed. Only in pauses: while words are spoken, closed is closed.
 PARTS_LIPS = {"surprised": 0.6, "fear": 0.3}
+# Clenched teeth that lips so far apart, over the eye distance, show stay clenched but for surprise.
+DROPS_JAW, SHOWN = "surprised", (0.02, 0.04)
 PAUSE_SECONDS = 0.8
 STEADY_HALF = 2
 # Frames before and after its own over which what hides the face already, or still, holds back the edit.
@@ -660,7 +662,9 @@ class ClipEditor:
         if units.any():
             delta = delta + self._holds.brows(self._units.held(units))
         wish = editor.opening(code, speaker.people)
-        clenched = speaker.clenched * (1 - min(float(code[self._parts > 0].sum()), 1.0))
+        hidden = 1 - smoothstep(mouth_opening(points), *SHOWN)
+        parting = (self._parts > 0) * np.where(np.array(EMOTIONS) == DROPS_JAW, 1.0, hidden)
+        clenched = speaker.clenched * (1 - min(float(code @ parting), 1.0))
         delta = self._openings.lips(points, delta, editor.speech, wish, part, clenched)
         delta = self._openings.lids(points, delta, speaker.reference)
         if units.any():

@@ -152,9 +152,14 @@ def test_the_teeth_of_a_turned_head_are_what_the_frame_shows(frames: list[Frame]
     assert speaker.aside is not speaker.registration
 
 
-def test_a_mouth_that_no_frame_shows_open_stays_clenched_but_for_surprise_and_fear(frames: list[Frame]) -> None:
+@pytest.mark.parametrize("shows_teeth", [True, False])
+def test_a_mouth_that_no_frame_shows_open_stays_clenched_but_for_surprise_and_for_fear_that_parts_lips(
+    frames: list[Frame], shows_teeth: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     editor = learn(frames)
     frame, (speaker,) = frames[MIDDLE], editor._speakers.values()
+    if not shows_teeth:
+        monkeypatch.setattr("talkedit.editor.SHOWN", (0.5, 0.6))
 
     def gap(emotion: str, clenched: float) -> float:
         speaker.clenched = clenched
@@ -163,10 +168,15 @@ def test_a_mouth_that_no_frame_shows_open_stays_clenched_but_for_surprise_and_fe
 
     source = float(np.ptp(editor._frame(frame)["mesh"][editor.model.landmark_vertices][[13, 14], 1]))
     assert 0 <= speaker.clenched <= 1
-    for emotion in ("surprised", "fear"):
+    clenched = ["angry", "fear"] if shows_teeth else ["angry"]
+    for emotion in {"surprised", "fear"}.difference(clenched):
         assert gap(emotion, 1.0) == gap(emotion, 0.0)
-    angry = [gap("angry", clenched) for clenched in (0.0, 0.5, 1.0)]
-    assert angry[0] - 0.5 > angry[1] > angry[2] + 0.5 > source
+    for emotion in clenched:
+        gaps = [gap(emotion, share) for share in (0.0, 0.5, 1.0)]
+        assert gaps[0] - 0.5 > gaps[1] > gaps[2] + 0.5 > source
+    for share in (0.0, 1.0):  # and what is held so is painted so
+        speaker.clenched = share
+        assert all(view.clenched == share for view, _ in editor._inside(frame, editor._frame(frame)))
 
 
 def test_smoothing_and_the_classifier_can_be_switched_off(frames: list[Frame]) -> None:
