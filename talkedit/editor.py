@@ -413,7 +413,7 @@ class ClipEditor:
         if mouths is None:
             return
         mouths.forget(hidden)
-        speaker.clenched = 1 - mouths.gaped
+        speaker.clenched = float(not mouths.gaped)
         if mouths.lacks_teeth() and mouths.still is not None:
             if self._completion is None:
                 self._completion = load_completion(resources.find("checkpoints", "teeth.safetensors"))

@@ -14,7 +14,6 @@ import cv2
 import numpy as np
 
 from talkedit.composite.warp import around, bounds
-from talkedit.geometry.openings import smoothstep
 from talkedit.mouth.alignment import polygon
 from talkedit.mouth.assembly import ENOUGH, Kept, assemble
 from talkedit.mouth.dentition import upper_row, whole_crowns
@@ -67,9 +66,10 @@ LOOSE = 0.12  # lower teeth come from behind their lip: what lies that far above
 # Teeth that show less than this, over the eye distance, are a strip: of upper ones, too little to make a row of; below
 # upper ones, what shows between these and the lip.
 STRIP = (0.04, 0.033)
-# Area of the middle of a mouth, in squared eye distances, that is so dark beside skin, over which its dark shows: lines
-# between teeth that touch are less than the first, speech soon shows twice the second.
-DARK, GAPED = 0.4, (0.001, 0.003)
+# Area of the middle of a mouth, in squared eye distances, that is so dark beside skin, from which on its dark shows:
+# smiles with teeth that touch have up to 0.003, speech soon shows 0.006. One or the other: half clenched, an edit would
+# show both ways of it over each other.
+DARK, GAPED = 0.4, 0.004
 OTHERS = 0.05  # how much better, on average, lower teeth's widths fit an upper row that is none: see `lower_like`
 
 
@@ -122,9 +122,9 @@ class MouthMemory:
     dark: float = 0.0
 
     @property
-    def gaped(self) -> float:
-        """0..1, whether any frame so far showed the dark behind the teeth, and not teeth or lips alone."""
-        return float(smoothstep(self.dark, *GAPED))
+    def gaped(self) -> bool:
+        """Whether any frame so far showed the dark behind the teeth, and not teeth or lips alone."""
+        return self.dark > GAPED
 
     def observe(self, frame: np.ndarray, landmarks: np.ndarray, pose: Pose, yaw: float) -> None:
         """Keeps the mouth of a frame if it shows more teeth than another.
