@@ -636,23 +636,41 @@ def test_the_memory_learns_where_upper_teeth_end() -> None:
     assert np.median(memory.ends) == pytest.approx(float(place[1, :2] @ low + place[1, 2]), abs=3)
 
 
-def test_a_row_that_the_kept_frames_do_not_agree_on_is_not_shown() -> None:
+def _same_and_others() -> tuple[list[Kept], list[Kept]]:
+    """Four kept mouths of one row, and three that each look like another."""
     row, rng = teeth_row(), np.random.default_rng(0)
     loop, light = np.zeros((20, 2), np.float32), np.float32(SKIN)
 
     def kept(picture: np.ndarray, number: int) -> Kept:
         return Kept(0.02, number, picture, row.teeth, light, loop, np.zeros(2))
 
-    same = [kept(np.roll(row.picture, k, axis=1), k) for k in range(4)]
-    assert assemble(same, 90, False) is not None
     others = []
     for k in range(3):
         noise = cv2.GaussianBlur(rng.normal(size=row.teeth.shape), (0, 0), 2)[..., None]
         others.append(
             kept(np.where(row.teeth[..., None] > 0, TOOTH + 200 * noise, DARK).clip(0, 255).astype(np.uint8), k)
         )
+    return [kept(np.roll(row.picture, k, axis=1), k) for k in range(4)], others
+
+
+def test_a_row_that_the_kept_frames_do_not_agree_on_is_not_shown() -> None:
+    same, others = _same_and_others()
+    assert assemble(same, 90, False) is not None
     assert assemble([same[0], *others], 90, False) is None
     assert assemble(same[:1], 90, False) is not None
+
+
+def test_a_row_is_that_of_most_teeth_which_look_the_same() -> None:
+    same, others = _same_and_others()
+    largest = replace(others[0], score=0.03)
+    row = assemble([largest, *same[:3]], 90, False)
+    np.testing.assert_array_equal(row.teeth, assemble(same[:3], 90, False).teeth)
+    np.testing.assert_array_equal(row.picture, assemble(same[:3], 90, False).picture)
+    assert assemble([replace(largest, score=0.07), *same[:3]], 90, False) is not None  # more than all others
+    np.testing.assert_array_equal(
+        assemble([replace(largest, score=0.07), *same[:3]], 90, False).picture, assemble([largest], 90, False).picture
+    )
+    assert assemble([largest, *same[:3]], 90, True, alone=True) is None  # a tongue, perhaps
 
 
 def test_the_lower_row_ends_where_its_teeth_lie_highest() -> None:

@@ -74,38 +74,40 @@ class Kept:
         return float(np.percentile(tall[tall > 0], 90)) / pixels if tall.any() else 0.0
 
 
-def assemble(kept: list[Kept], pixels: float, is_lower: bool) -> Row | None:
+def assemble(kept: list[Kept], pixels: float, is_lower: bool, alone: bool = False) -> Row | None:
     """One picture of a row.
 
     Args:
         kept: mouths that show it, best first.
         pixels: of their pictures, per eye distance.
         is_lower: which row.
+        alone: the other row is not known, which would tell lower teeth from a tongue: all must agree.
 
     Returns:
         the row, its place still in these pictures; None where they show too little of it or not the same.
     """
     if not kept or kept[0].score < ENOUGH:
         return None
+    if len(kept) > 1:
+        kept = _same_row(kept, pixels, is_lower, alone)
+        if not kept:
+            return None
     light = kept[0].light
     colour, total = np.zeros(kept[0].picture.shape, np.float32), np.zeros(kept[0].seen.shape, np.float32)
     h, w = kept[0].seen.shape
     still = np.eye(2, 3, dtype=np.float32)
     best = Row(kept[0].picture, kept[0].teeth, light, still)
-    beside, agreed = [], []
+    beside = []
     for k in kept:  # the best first; the others, moved onto it, only add what it hides
         at, sure = find(best, brightness(k.picture), k.seen, pixels, is_lower, np.zeros(2))
         moved = sure * at
         beside.append(moved)
-        agreed.append(sure)
         onto = np.float32([[1, 0, moved[0]], [0, 1, moved[1]]])
         seen, shown = (cv2.warpAffine(v, onto, (w, h), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
                                       borderMode=cv2.BORDER_REPLICATE) for v in (k.seen, k.picture))  # fmt: skip
         new = cv2.GaussianBlur(seen, (0, 0), 1.0) * seen * (1 - total)
         colour += shown * (light / k.light) * new[..., None]
         total += new
-    if len(kept) > 1 and np.mean(agreed[1:]) < AGREED:
-        return None
     picture = np.where(total[..., None] > 0.02, colour / np.maximum(total, 0.02)[..., None], kept[0].picture)
     picture = np.clip(picture + 0.5, 0, 255).astype(np.uint8)
     # The thin dark lines between teeth belong to the row.
@@ -131,6 +133,30 @@ def assemble(kept: list[Kept], pixels: float, is_lower: bool) -> Row | None:
     # Every one of them was put a little beside its place: their mean is nearer to it.
     still[:, 2] = -np.mean(beside, axis=0)
     return Row(picture, teeth, light, still, arch)
+
+
+def _same_row(kept: list[Kept], pixels: float, is_lower: bool, alone: bool) -> list[Kept]:
+    """Those of several kept mouths that show one and the same row: lips and tongues look like teeth, too.
+
+    All of them if most show what the best does. Else those that show the same as one of them, which comes first; none
+    if these have less teeth than the others together, or if it is ``alone``.
+    """
+
+    def sure(one: Kept, other: Kept) -> float:
+        row = Row(one.picture, one.teeth, one.light, np.eye(2, 3, dtype=np.float32))
+        return find(row, brightness(other.picture), other.seen, pixels, is_lower, np.zeros(2))[1]
+
+    best, *others = kept
+    if np.mean([sure(best, k) for k in others]) >= AGREED:
+        return kept
+    if alone:
+        return []
+    found = np.array([[one is other or sure(one, other) >= AGREED for other in kept] for one in kept])
+    both, scores = found & found.T, np.array([k.score for k in kept])
+    seed = int((both @ scores).argmax())
+    if both[seed] @ scores <= scores.sum() / 2:
+        return []
+    return [kept[seed], *(k for j, k in enumerate(kept) if both[seed, j] and j != seed)]
 
 
 def _this_side(grey: np.ndarray, teeth: np.ndarray, is_lower: bool) -> np.ndarray:

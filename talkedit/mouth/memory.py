@@ -307,7 +307,7 @@ class MouthMemory:
                 seen = self._seen(k.picture, k.loop, True, k.jaws, cv2.warpAffine(upper.teeth, move, (w, h)))
                 self.lower[i] = replace(k, seen=seen)
         self.lower = [k for k in self.lower if self._off_lip(k) < LOOSE and k.height(self.grid.pixels) > STRIP[1]]
-        lower = assemble(self.lower, self.grid.pixels, True)
+        lower = assemble(self.lower, self.grid.pixels, True, alone=upper is None)
         if upper is not None and lower is not None:  # of highlights a lower row is brighter than that it lies behind
             lower = replace(lower, light=lower.light * max(1.0, lower.brightness / upper.brightness))
         if upper is not None and lower is None and self.upper[0].height(self.grid.pixels) < STRIP[0]:
