@@ -670,7 +670,7 @@ def test_a_row_is_that_of_most_teeth_which_look_the_same() -> None:
     np.testing.assert_array_equal(
         assemble([replace(largest, score=0.07), *same[:3]], 90, False).picture, assemble([largest], 90, False).picture
     )
-    assert assemble([largest, *same[:3]], 90, True, alone=True) is None  # a tongue, perhaps
+    assert assemble([largest, *same[:3]], 90, False, 4) is None
 
 
 def test_the_lower_row_ends_where_its_teeth_lie_highest() -> None:

@@ -74,14 +74,14 @@ class Kept:
         return float(np.percentile(tall[tall > 0], 90)) / pixels if tall.any() else 0.0
 
 
-def assemble(kept: list[Kept], pixels: float, is_lower: bool, alone: bool = False) -> Row | None:
+def assemble(kept: list[Kept], pixels: float, is_lower: bool, fewest: int = 1) -> Row | None:
     """One picture of a row.
 
     Args:
         kept: mouths that show it, best first.
         pixels: of their pictures, per eye distance.
         is_lower: which row.
-        alone: the other row is not known, which would tell lower teeth from a tongue: all must agree.
+        fewest: so many of them must show the same row if others show something else.
 
     Returns:
         the row, its place still in these pictures; None where they show too little of it or not the same.
@@ -89,7 +89,7 @@ def assemble(kept: list[Kept], pixels: float, is_lower: bool, alone: bool = Fals
     if not kept or kept[0].score < ENOUGH:
         return None
     if len(kept) > 1:
-        kept = _same_row(kept, pixels, is_lower, alone)
+        kept = _same_row(kept, pixels, is_lower, fewest)
         if not kept:
             return None
     light = kept[0].light
@@ -135,11 +135,11 @@ def assemble(kept: list[Kept], pixels: float, is_lower: bool, alone: bool = Fals
     return Row(picture, teeth, light, still, arch)
 
 
-def _same_row(kept: list[Kept], pixels: float, is_lower: bool, alone: bool) -> list[Kept]:
+def _same_row(kept: list[Kept], pixels: float, is_lower: bool, fewest: int) -> list[Kept]:
     """Those of several kept mouths that show one and the same row: lips and tongues look like teeth, too.
 
-    All of them if most show what the best does. Else those that show the same as one of them, which comes first; none
-    if these have less teeth than the others together, or if it is ``alone``.
+    All of them if most show what the best does. Else those that show the same as one of them; none
+    if these are too few, or have less teeth than the others together.
     """
 
     def sure(one: Kept, other: Kept) -> float:
@@ -149,14 +149,12 @@ def _same_row(kept: list[Kept], pixels: float, is_lower: bool, alone: bool) -> l
     best, *others = kept
     if np.mean([sure(best, k) for k in others]) >= AGREED:
         return kept
-    if alone:
-        return []
     found = np.array([[one is other or sure(one, other) >= AGREED for other in kept] for one in kept])
     both, scores = found & found.T, np.array([k.score for k in kept])
     seed = int((both @ scores).argmax())
-    if both[seed] @ scores <= scores.sum() / 2:
+    if both[seed].sum() < fewest or both[seed] @ scores <= scores.sum() / 2:
         return []
-    return [kept[seed], *(k for j, k in enumerate(kept) if both[seed, j] and j != seed)]
+    return [k for k, same in zip(kept, both[seed], strict=True) if same]
 
 
 def _this_side(grey: np.ndarray, teeth: np.ndarray, is_lower: bool) -> np.ndarray:

@@ -299,7 +299,8 @@ class MouthMemory:
         unseen = self.lacks_teeth()
         if self._shows_lower_only():
             self.upper = []
-        upper = assemble(self.upper, self.grid.pixels, False)
+        # Clenched teeth are cut off by the lips, differently in every frame; others show where their row ends.
+        upper = assemble(self.upper, self.grid.pixels, False, 2 if self.gaped else 1)
         if upper is not None:
             h, w = upper.teeth.shape
             for i, k in enumerate(self.lower):  # where the upper row ends is known now
@@ -307,7 +308,8 @@ class MouthMemory:
                 seen = self._seen(k.picture, k.loop, True, k.jaws, cv2.warpAffine(upper.teeth, move, (w, h)))
                 self.lower[i] = replace(k, seen=seen)
         self.lower = [k for k in self.lower if self._off_lip(k) < LOOSE and k.height(self.grid.pixels) > STRIP[1]]
-        lower = assemble(self.lower, self.grid.pixels, True, alone=upper is None)
+        # What looks like lower teeth may be a tongue, where the upper row does not tell.
+        lower = assemble(self.lower, self.grid.pixels, True, KEPT if upper is None else 1)
         if upper is not None and lower is not None:  # of highlights a lower row is brighter than that it lies behind
             lower = replace(lower, light=lower.light * max(1.0, lower.brightness / upper.brightness))
         if upper is not None and lower is None and self.upper[0].height(self.grid.pixels) < STRIP[0]:
