@@ -37,6 +37,9 @@ from talkedit.geometry.openings import (
     SPOKEN,
     STILL,
     STRETCHED,
+    TALL,
+    TALLER,
+    TALLEST,
     WIDE_OPEN,
     WIDEST,
     Openings,
@@ -282,6 +285,35 @@ def test_lips_that_words_round_are_not_drawn_in_further() -> None:
     assert drawn_in[3] == pytest.approx(0, abs=1e-4)
 
 
+def mouth_of(width: float, gap: float) -> np.ndarray:
+    """A talking face whose mouth is so wide and so far open, over the eye distance."""
+    lips, face = np.r_[OUTER_LIPS, INNER_LIPS], talking(gap * eye())
+    face[lips, 0] *= width * eye() / float(np.ptp(face[LIP_CORNERS_OUTER, 0]))
+    assert gaps(face)[4] == pytest.approx(gap * eye(), rel=0.02)
+    return face
+
+
+def test_lips_that_are_round_already_are_not_drawn_in_further() -> None:
+    pull = np.zeros((468, 3), np.float32)
+    pull[:, 0] = -0.15 * eye() * np.sign(mean()[:, 0]) * np.isin(np.arange(468), np.r_[OUTER_LIPS, INNER_LIPS])
+    drawn_in = [
+        narrowing(openings().lips(mouth_of(0.5, 0.5 * tall), pull, speech(), 0.0, 0.0))
+        for tall in (TALL[0] - 0.05, TALL[0], sum(TALL) / 2, TALL[1])
+    ]
+    assert drawn_in[1] == pytest.approx(drawn_in[0], rel=0.05) and drawn_in[0] > 0.03 * eye()
+    assert drawn_in[2] == pytest.approx(drawn_in[1] / 2, rel=0.1) and drawn_in[3] == pytest.approx(0, abs=1e-3)
+
+
+@pytest.mark.parametrize("tall", [0.1, 0.3, 0.5, 0.7])
+def test_narrow_lips_are_not_parted_to_an_upright_slit(tall: float) -> None:
+    zero, gap = np.zeros((468, 3), np.float32), tall * ROUNDED[0]
+    wide, narrow = (
+        float(gaps(openings().lips(mouth_of(w, gap), zero, speech(), 0.3, 0.0))[4]) / eye() for w in ROUNDED[::-1]
+    )
+    assert 0 < narrow < wide
+    assert gap + narrow < max(TALLEST * ROUNDED[0], gap + TALLER) + 1e-3
+
+
 def test_pauses_may_part_the_lips() -> None:
     zero = np.zeros((468, 3), np.float32)
     for part in (0.0, 0.3, 0.6):
@@ -388,7 +420,7 @@ def test_skin_under_a_raised_lower_lip_comes_along_before_it_is_stretched_far(ra
 def test_lips_that_stay_closed_are_not_pursed() -> None:
     delta, wish = direction("surprised")
     assert narrowing(delta) > 0.05
-    shut, ajar, wide = (openings().lips(talking(g), delta, speech(), wish, 0.0) for g in (0, 0.04, 0.3))
+    shut, ajar, wide = (openings().lips(talking(g), delta, speech(), wish, 0.0) for g in (0, 0.04, 0.15))
     assert 0 < narrowing(shut) < narrowing(ajar) < narrowing(wide) < NARROWEST * eye()
     assert narrowing(shut) < PURSED * NARROWEST * eye()
     little = openings().lips(talking(0), delta / 50, speech(), wish / 50, 0.0)

@@ -45,8 +45,12 @@ PURSED, ROUND, PURSE_REACH = 0.35, 0.14, 0.14
 NARROWEST, LOWEST = 0.06, 0.05
 # How far up, over the eye distance, an emotion may pull the corners, approached and never passed: or smiles are a V.
 HIGHEST = 0.14
-# Widths, over the eye distance, of lips that words round fully, which no emotion draws in further, and not at all.
-ROUNDED = (0.34, 0.46)
+# Widths, over the eye distance, of lips that words round fully, which no emotion draws in further, and not at all; and
+# gaps over their width of lips that are not round yet, and that are.
+ROUNDED, TALL = (0.34, 0.46), (0.38, 0.55)
+# How wide, over their width, lips that are so narrow may be parted, approached and never passed; and what an emotion
+# may always add, over the eye distance.
+TALLEST, TALLER = 0.55, 0.01
 # Widths of lips that a smile, which draws the corners out by so much, or one beside the other, over the eye distance,
 # leaves more and more as words have them; and how much of it they hold back at most.
 NARROW, SMILE, STILL = (0.40, 0.56), 0.04, 0.85
@@ -132,6 +136,12 @@ class Openings:
         weights[fixed] = 0
         return weights.astype(np.float32)
 
+    @staticmethod
+    def _width(points: np.ndarray) -> float:
+        """Distance of the corners of the mouth of (468, 3) landmarks in the model's frame, sideways."""
+        right, left = topo.LIP_CORNERS_OUTER
+        return abs(float(points[right, 0] - points[left, 0]))
+
     def lip_gaps(self, points: np.ndarray) -> np.ndarray:
         """(9,) vertical inner-lip gaps of (468, 3) landmarks in the model's frame."""
         return points[self._lips[0], 1] - points[self._lips[1], 1]
@@ -169,6 +179,10 @@ class Openings:
         opened = max(middle * (factor - 1), part * max(wish, 0.0)) if wish > 0 else middle * (factor - 1)
         if opened > 0:
             left = 1 - clenched * (1 - within(opened, CLENCHED * self._eye) / opened)
+            width = self._width(source)
+            room = max(TALLEST * width - middle, TALLER * self._eye)
+            narrow = 1 - float(smoothstep(width / self._eye, *ROUNDED))
+            left *= 1 - narrow * (1 - within(opened, room) / opened)
             factor, wish, opened = 1 + left * (factor - 1), left * wish, left * opened
         out = self._moderate(source, delta, middle + opened) + speech * np.float32(opened * JAW)
         # Every pair along the lips: the same factor, or the shape that words give to lips that part.
@@ -210,7 +224,7 @@ class Openings:
         corners = topo.LIP_CORNERS_OUTER
         side = np.sign(self._widen[corners])
         outwards = float((delta[corners, 0] * side).mean())
-        width = abs(float(source[corners[0], 0] - source[corners[1], 0]))
+        width = self._width(source)
         aslant = np.ptp(np.c_[delta[corners, 0] * side, delta[corners, 1]], axis=0).max()
         pulled = max(outwards, float(aslant))
         held = STILL * float(smoothstep(pulled / self._eye, 0, SMILE) * (1 - smoothstep(width / self._eye, *NARROW)))
@@ -220,7 +234,8 @@ class Openings:
         room = max(BROADEST * self._eye - width, BROADER * self._eye) / 2
         down = max(-float(delta[np.r_[topo.OUTER_LIPS, topo.INNER_LIPS], 1].mean()), 0.0)
         opened = PURSED + (1 - PURSED) * float(smoothstep(gap / self._eye, 0, ROUND))
-        share = opened * float(smoothstep(width / self._eye, *ROUNDED))
+        tall = float(self.lip_gaps(source)[len(self._lips[0]) // 2]) / max(width, 1e-6)
+        share = opened * float(smoothstep(width / self._eye, *ROUNDED) * (1 - smoothstep(tall, *TALL)))
         out = delta.copy()
         out[:, 0] += np.float32(inwards - share * within(inwards, NARROWEST * self._eye)) * self._widen
         out[:, 0] -= np.float32(outwards - within(outwards, room)) * self._widen
