@@ -457,13 +457,10 @@ class ClipEditor:
         self._last_edited = index
         target, inside, ratio = None, None, None
         if self.options.only != "texture":
+            with self.clock("mouth"):
+                inside = self._inside(frame, known)
             with self.clock("edit"):
                 target = self._target(known, controls)
-            if self.options.teeth:
-                with self.clock("mouth"):
-                    if known["inside"] is None:
-                        known["inside"] = self._inside(frame, known)
-                    inside = known["inside"]
         if self.options.only != "geometry":
             with self.clock("texture"):
                 ratio = self._shading(known["speaker"], controls)
@@ -522,11 +519,13 @@ class ClipEditor:
             speaker.shading = controls.copy(), ratio * np.float32(speaker.texture_gain)
         return speaker.shading[1]
 
-    def _inside(self, frame: Frame, known: dict) -> Insides:
-        """What the frame shows between the lips, and what its speaker has behind them.
+    def _inside(self, frame: Frame, known: dict) -> Insides | None:
+        """What the frame shows between the lips, and what its speaker has behind them; None if teeth are left alone.
 
         In a turned head nobody knows where remembered teeth are; what the frame shows must do.
         """
+        if known["inside"] is not None or not self.options.teeth:
+            return known["inside"]
         speaker = known["speaker"]
         turned = float(smoothstep(abs(known["yaw"]), *TEETH_FADE))
         speaker.registration.follow(frame.index)
@@ -542,6 +541,7 @@ class ClipEditor:
         if turned > 0:
             speaker.aside.follow(frame.index)
             views.append((look((None, None), speaker.aside, smiles=True), turned))
+        known["inside"] = views
         return views
 
     def meshes(self, frame: Frame, timeline: Timeline) -> tuple[np.ndarray, np.ndarray] | None:
@@ -550,6 +550,7 @@ class ClipEditor:
         if np.abs(controls).max() < 1e-4:
             return None
         known = self._frame(frame)
+        self._inside(frame, known)
         return known["mesh"], self._target(known, controls)
 
     @staticmethod
@@ -664,7 +665,8 @@ class ClipEditor:
         wish = editor.opening(code, speaker.people)
         hidden = 1 - smoothstep(mouth_opening(points), *SHOWN)
         parting = (self._parts > 0) * np.where(np.array(EMOTIONS) == DROPS_JAW, 1.0, hidden)
-        clenched = speaker.clenched * (1 - min(float(code @ parting), 1.0))
+        together = sum(share * view.shut for view, share in known["inside"] or ())
+        clenched = max(speaker.clenched, together) * (1 - min(float(code @ parting), 1.0))
         delta = self._openings.lips(points, delta, editor.speech, wish, part, clenched)
         delta = self._openings.lids(points, delta, speaker.reference)
         if units.any():
