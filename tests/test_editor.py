@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -176,7 +177,26 @@ def test_a_mouth_that_no_frame_shows_open_stays_clenched_but_for_surprise_and_fo
         assert gaps[0] - 0.5 > gaps[1] > gaps[2] + 0.5 > source
     for share in (0.0, 1.0):  # and what is held so is painted so
         speaker.clenched = share
-        assert all(view.clenched == share for view, _ in editor._inside(frame, editor._frame(frame)))
+        assert all(v.clenched == share for v, _ in editor._inside(frame, {**editor._frame(frame), "inside": None}))
+
+
+@pytest.mark.parametrize("emotion", ["angry", "fear", "surprised"])
+def test_rows_that_touch_in_a_frame_stay_together_as_clenched_ones_do(frames: list[Frame], emotion: str) -> None:
+    editor = learn(frames)
+    frame, (speaker,) = frames[MIDDLE], editor._speakers.values()
+    known = editor._frame(frame)
+    (view, _), *_ = editor._inside(frame, known)
+
+    def gap(clenched: float, *shut: tuple[float, float]) -> float:
+        speaker.clenched = clenched
+        known["inside"] = [(replace(view, shut=one), share) for one, share in shut]
+        points = editor.meshes(frame, Timeline.constant(emotion, 1.0))[1][editor.model.landmark_vertices]
+        return float(points[14, 1] - points[13, 1])
+
+    apart, held = gap(0.0, (0.0, 1.0)), gap(1.0, (0.0, 1.0))
+    assert gap(0.0, (1.0, 1.0)) == pytest.approx(held) and gap(0.5, (1.0, 1.0)) == pytest.approx(held)
+    assert gap(0.0, (0.0, 0.25), (1.0, 0.75)) == pytest.approx(gap(0.75, (0.0, 1.0)))  # two views
+    assert (apart == held) == (emotion == "surprised") and apart >= held
 
 
 def test_smoothing_and_the_classifier_can_be_switched_off(frames: list[Frame]) -> None:
