@@ -61,7 +61,7 @@ from talkedit.track.chin import below_lip
 from talkedit.track.cover_network import load_cover
 from talkedit.track.hands import HandWatch
 from talkedit.track.lip_line import above_line, seated, settled
-from talkedit.track.measures import eye_distance, mouth_opening, yaw_degrees
+from talkedit.track.measures import eye_distance, mouth_opening, mouth_width, yaw_degrees
 from talkedit.track.occluders import OccluderWatch
 from talkedit.track.steady import steady
 from talkedit.track.store import TrackStore
@@ -82,6 +82,9 @@ CODE_EVERY = 3
 PARTS_LIPS = {"surprised": 0.6, "fear": 0.3}
 # Clenched teeth that lips so far apart, over the eye distance, show stay clenched but for surprise.
 DROPS_JAW, SHOWN = "surprised", (0.02, 0.04)
+# So do rows that are seen to touch in a frame whose lips are so wide, over the eye distance, but only so far: such lips
+# speak as well, and narrower ones do nothing else.
+GRINS, GRIN = (0.64, 0.72), 0.6
 PAUSE_SECONDS = 0.8
 STEADY_HALF = 2
 # Frames before and after its own over which what hides the face already, or still, holds back the edit.
@@ -666,6 +669,7 @@ class ClipEditor:
         hidden = 1 - smoothstep(mouth_opening(points), *SHOWN)
         parting = (self._parts > 0) * np.where(np.array(EMOTIONS) == DROPS_JAW, 1.0, hidden)
         together = sum(share * view.shut for view, share in known["inside"] or ())
+        together *= GRIN * float(smoothstep(mouth_width(points), *GRINS))
         clenched = max(speaker.clenched, together) * (1 - min(float(code @ parting), 1.0))
         delta = self._openings.lips(points, delta, editor.speech, wish, part, clenched)
         delta = self._openings.lids(points, delta, speaker.reference)

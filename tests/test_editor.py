@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from talkedit.demo.speaker import Speaker, make_script
-from talkedit.editor import TEETH_FADE, ClipEditor, Editor
+from talkedit.editor import GRIN, TEETH_FADE, ClipEditor, Editor
 from talkedit.emotions import EMOTIONS, Timeline
 from talkedit.errors import InputError, NoFaceError
 from talkedit.options import EditOptions
 from talkedit.report import StageClock
 from talkedit.texture.editor import LIMIT
+from talkedit.track.measures import mouth_width
 from talkedit.track.steady import steady
 from talkedit.track.topology import LOWER_LIP_RINGS, UNDER_LIP, UPPER_LIP_RINGS
 from talkedit.types import Frame
@@ -181,21 +182,27 @@ def test_a_mouth_that_no_frame_shows_open_stays_clenched_but_for_surprise_and_fo
 
 
 @pytest.mark.parametrize("emotion", ["angry", "fear", "surprised"])
-def test_rows_that_touch_in_a_frame_stay_together_as_clenched_ones_do(frames: list[Frame], emotion: str) -> None:
+def test_rows_that_touch_in_a_grin_stay_together_nearly_as_clenched_ones_do(
+    frames: list[Frame], emotion: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     editor = learn(frames)
     frame, (speaker,) = frames[MIDDLE], editor._speakers.values()
     known = editor._frame(frame)
     (view, _), *_ = editor._inside(frame, known)
+    width = mouth_width(known["points"])
 
-    def gap(clenched: float, *shut: tuple[float, float]) -> float:
+    def gap(clenched: float, *shut: tuple[float, float], wide: float = 1.0) -> float:
         speaker.clenched = clenched
         known["inside"] = [(replace(view, shut=one), share) for one, share in shut]
+        monkeypatch.setattr("talkedit.editor.GRINS", (width - wide, width + 1 - wide))
         points = editor.meshes(frame, Timeline.constant(emotion, 1.0))[1][editor.model.landmark_vertices]
         return float(points[14, 1] - points[13, 1])
 
-    apart, held = gap(0.0, (0.0, 1.0)), gap(1.0, (0.0, 1.0))
-    assert gap(0.0, (1.0, 1.0)) == pytest.approx(held) and gap(0.5, (1.0, 1.0)) == pytest.approx(held)
-    assert gap(0.0, (0.0, 0.25), (1.0, 0.75)) == pytest.approx(gap(0.75, (0.0, 1.0)))  # two views
+    apart, held = gap(0.0, (0.0, 1.0)), gap(GRIN, (0.0, 1.0))
+    assert gap(0.0, (1.0, 1.0)) == pytest.approx(held)
+    assert gap(1.0, (1.0, 1.0)) == pytest.approx(gap(1.0, (0.0, 1.0)))
+    assert gap(0.0, (0.0, 0.25), (1.0, 0.75)) == pytest.approx(gap(0.75 * GRIN, (0.0, 1.0)))  # two views
+    assert gap(0.0, (1.0, 1.0), wide=0.0) == apart and gap(0.0, (1.0, 1.0), wide=0.5) >= held
     assert (apart == held) == (emotion == "surprised") and apart >= held
 
 

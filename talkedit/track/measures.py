@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from talkedit.track.topology import LEFT_EYE, RIGHT_EYE
+from talkedit.track.topology import LEFT_EYE, LIP_CORNERS_OUTER, RIGHT_EYE
 
 
 def eye_distance(landmarks: np.ndarray) -> float:
@@ -34,6 +34,12 @@ def yaw_degrees(landmarks: np.ndarray) -> float:
 def mouth_opening(landmarks: np.ndarray) -> float:
     """Inner-lip gap at the mid-line over the outer-eye distance."""
     return float(np.linalg.norm(landmarks[13, :2] - landmarks[14, :2])) / eye_distance(landmarks)
+
+
+def mouth_width(landmarks: np.ndarray) -> float:
+    """Distance of the outer lip corners over the outer-eye distance; about 0.6 at rest."""
+    right, left = landmarks[LIP_CORNERS_OUTER, :2]
+    return float(np.linalg.norm(right - left)) / eye_distance(landmarks)
 
 
 def eye_opening(landmarks: np.ndarray) -> tuple[float, float]:
