@@ -47,6 +47,7 @@ from talkedit.geometry.openings import (
     surface_distances,
     within,
 )
+from talkedit.track.measures import mouth_width
 from talkedit.track.topology import (
     INNER_LIPS,
     LEFT_BROW,
@@ -291,6 +292,12 @@ def mouth_of(width: float, gap: float) -> np.ndarray:
     face[lips, 0] *= width * eye() / float(np.ptp(face[LIP_CORNERS_OUTER, 0]))
     assert gaps(face)[4] == pytest.approx(gap * eye(), rel=0.02)
     return face
+
+
+@pytest.mark.parametrize("width", [0.3, 0.6, 0.75])
+def test_a_mouth_is_as_wide_as_its_corners_lie_apart(width: float) -> None:
+    turned = mouth_of(width, 0.1) @ np.float32([[0.6, 0.8, 0], [-0.8, 0.6, 0], [0, 0, 1]]) * 300 + 7
+    assert mouth_width(turned) == pytest.approx(width, rel=0.01)
 
 
 def test_lips_that_are_round_already_are_not_drawn_in_further() -> None:
