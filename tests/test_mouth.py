@@ -50,6 +50,8 @@ from talkedit.mouth.inside import (
     look_inside,
 )
 from talkedit.mouth.interior import (
+    COVERS,
+    DROPPED,
     SINKS,
     TOUCH,
     WIDER,
@@ -714,7 +716,7 @@ def test_rows_that_touch_part_only_as_an_edit_parts_them_far() -> None:
     eye, lips = 100.0, np.zeros((20, 2), np.float32)
     for apart, kept in ((0.5 * TOUCH[0], 1.0), (sum(TOUCH) / 2, 0.5), (TOUCH[1], 0.0)):
         jaws = np.float32([[1, -2], [1, -2 + apart * eye / (1 - interior.RIDES)]])
-        free, held = (_ways(jaws, lips, mouth_of(60, 10), touch, eye) for touch in (0.0, 1.0))
+        free, held = (_ways(jaws, lips, mouth_of(60, 10), touch, 0.0, eye) for touch in (0.0, 1.0))
         np.testing.assert_allclose(free[1] - free[0], [0, apart * eye], atol=1e-4)
         np.testing.assert_allclose(held[1] - held[0], [0, (1 - kept) * apart * eye], atol=1e-3)
         np.testing.assert_array_equal(held[0], free[0])
@@ -734,9 +736,26 @@ def test_lower_teeth_stay_behind_a_lip_that_drops_further_than_its_jaw(roll: flo
     for drop, rides in ((0.0, interior.RIDES), (6.0, interior.FOLLOWS)):  # a lip that stays, and one that drops
         moved = np.zeros((20, 2), np.float32)
         moved[10:] = np.float32([0, drop]) @ turn
-        way = _ways(jaws, moved, source, 0.0, eye)[1] @ turn.T
+        way = _ways(jaws, moved, source, 0.0, 0.0, eye)[1] @ turn.T
         lip = drop * float(interior._WEIGHTS[:-1].sum())  # all of it but the corner that both lips share
         assert way == pytest.approx([0, 2 + rides * (lip - 2)], abs=1e-3)
+
+
+@pytest.mark.parametrize("roll", [0.0, -0.4])
+def test_lower_teeth_sink_behind_their_lip_as_a_jaw_drops_out_of_a_grin(roll: float) -> None:
+    turn = np.float32([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
+    source, eye, none = mouth_of(60, 10) @ turn, 100.0, np.zeros((20, 2), np.float32)
+    apart = np.float32([[0, 0], [0, 10]]) @ turn
+    for shut, further, sinks in (
+        (1.0, 0.13, 0.1),
+        (0.5, 0.13, 0.05),
+        (0.0, 0.13, 0.0),
+        (1.0, DROPPED, 0.0),
+        (1.0, -0.1, 0),
+    ):
+        still, moved = (_ways(apart, none, source, shut, more, eye) @ turn.T for more in (0.0, further))
+        np.testing.assert_array_equal(moved[0], still[0])
+        np.testing.assert_allclose(moved[1] - still[1], [0, COVERS * sinks * eye], atol=1e-3)
 
 
 def test_light_falls_off_towards_the_corners_as_lips_close() -> None:

@@ -52,6 +52,9 @@ SINKS, FADES = 0.08, (0.1, 0.4)
 # Rows that touch stay together where an edit would part them by less, over the eye distance, and part as it says where
 # by more: smiles are made with clenched teeth, and what looks like the line between them may not be it.
 TOUCH = (0.026, 0.036)
+# Of what opens such a mouth further than that, over the eye distance, a share that its lower row sinks behind its lip: a
+# jaw that drops leaves the grin that bared it.
+DROPPED, COVERS = 0.03, 0.6
 WIDENING = 0.5  # how much of a mouth's widening its inside takes part in where it shows no teeth
 # So much wider, over the eye distance, a smile shows its row of teeth up to the corners, where the source has shadow.
 SMILES = (0.02, 0.1)
@@ -142,7 +145,7 @@ def fill_mouth(
     untold = np.float32(1 - smoothstep(inside.dark, *TOLD))
     bared = untold * np.float32(smoothstep(further, *OPENS))
     stretched = max(np.float32(inside.rounded), _full(inside, further))
-    moves = _ways(jaws, moved, source, inside.shut, eye)
+    moves = _ways(jaws, moved, source, inside.shut, further, eye)
     drawn = np.zeros(shape, np.float32)
     if inside.guess is not None:  # behind all that was seen
         row, gain = inside.guess
@@ -227,7 +230,9 @@ def _as_soft(painted: np.ndarray, hole: np.ndarray, soft: float) -> np.ndarray:
     return painted + (cv2.GaussianBlur(painted, (0, 0), soft) - painted) * edge[..., None]
 
 
-def _ways(jaws: np.ndarray, moved: np.ndarray, source: np.ndarray, shut: float, eye: float) -> np.ndarray:
+def _ways(
+    jaws: np.ndarray, moved: np.ndarray, source: np.ndarray, shut: float, further: float, eye: float
+) -> np.ndarray:
     """(2, 2) pixels that each row goes: with its jaw, some of the way with its lip, and together where they touch.
 
     Args:
@@ -235,6 +240,7 @@ def _ways(jaws: np.ndarray, moved: np.ndarray, source: np.ndarray, shut: float, 
         moved: (20, 2) ways of the inner lips, pixels.
         source: (20, 2) where these were.
         shut: 0..1, the rows touch.
+        further: how much wider apart the lips are than they were, eye distances.
         eye: outer-eye distance, pixels.
     """
     lips = np.stack([(_WEIGHTS * moved[lip]).sum(0) for lip in _LIPS])
@@ -245,7 +251,14 @@ def _ways(jaws: np.ndarray, moved: np.ndarray, source: np.ndarray, shut: float, 
     ways = jaws + rides[:, None] * beside
     apart = ways[1] - ways[0]
     ways[1] -= shut * apart * (1 - smoothstep(np.linalg.norm(apart) / eye, *TOUCH))
+    ways[1] += shut * COVERS * max(further - DROPPED, 0.0) * eye * _down(source)
     return ways
+
+
+def _down(lips: np.ndarray) -> np.ndarray:
+    """(2,) of length 1, square to the way from corner to corner of (20, 2) inner lips."""
+    along = along_lips(lips)
+    return np.array([-along[1], along[0]])
 
 
 def _sunk(trust: float, source: np.ndarray, eye: float) -> np.ndarray:
@@ -256,8 +269,7 @@ def _sunk(trust: float, source: np.ndarray, eye: float) -> np.ndarray:
         source: (20, 2) inner lips, pixels.
         eye: outer-eye distance, pixels.
     """
-    along = along_lips(source)
-    return (1 - trust) * SINKS * eye * np.array([-along[1], along[0]])
+    return (1 - trust) * SINKS * eye * _down(source)
 
 
 def _parted(x: np.ndarray, y: np.ndarray, loop: np.ndarray) -> np.ndarray:
