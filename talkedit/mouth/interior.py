@@ -52,8 +52,8 @@ SINKS, FADES = 0.08, (0.1, 0.4)
 # Rows that touch stay together where an edit would part them by less, over the eye distance, and part as it says where
 # by more: smiles are made with clenched teeth, and what looks like the line between them may not be it.
 TOUCH = (0.026, 0.036)
-# Of what opens such a mouth further than that, over the eye distance, a share that its lower row sinks behind its lip: a
-# jaw that drops leaves the grin that bared it.
+# Of what opens such a mouth further than that, over the eye distance, the share that its lower row sinks behind its
+# lip: a jaw that drops leaves the grin that bared it.
 DROPPED, COVERS = 0.03, 0.6
 WIDENING = 0.5  # how much of a mouth's widening its inside takes part in where it shows no teeth
 # So much wider, over the eye distance, a smile shows its row of teeth up to the corners, where the source has shadow.
