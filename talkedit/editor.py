@@ -460,10 +460,9 @@ class ClipEditor:
         self._last_edited = index
         target, inside, ratio = None, None, None
         if self.options.only != "texture":
-            with self.clock("mouth"):
-                inside = self._inside(frame, known)
             with self.clock("edit"):
                 target = self._target(known, controls)
+            inside = known["inside"]
         if self.options.only != "geometry":
             with self.clock("texture"):
                 ratio = self._shading(known["speaker"], controls)
@@ -522,13 +521,11 @@ class ClipEditor:
             speaker.shading = controls.copy(), ratio * np.float32(speaker.texture_gain)
         return speaker.shading[1]
 
-    def _inside(self, frame: Frame, known: dict) -> Insides | None:
-        """What the frame shows between the lips, and what its speaker has behind them; None if teeth are left alone.
+    def _inside(self, frame: Frame, known: dict) -> Insides:
+        """What the frame shows between the lips, and what its speaker has behind them.
 
         In a turned head nobody knows where remembered teeth are; what the frame shows must do.
         """
-        if known["inside"] is not None or not self.options.teeth:
-            return known["inside"]
         speaker = known["speaker"]
         turned = float(smoothstep(abs(known["yaw"]), *TEETH_FADE))
         speaker.registration.follow(frame.index)
@@ -544,7 +541,6 @@ class ClipEditor:
         if turned > 0:
             speaker.aside.follow(frame.index)
             views.append((look((None, None), speaker.aside, smiles=True), turned))
-        known["inside"] = views
         return views
 
     def meshes(self, frame: Frame, timeline: Timeline) -> tuple[np.ndarray, np.ndarray] | None:
@@ -553,7 +549,6 @@ class ClipEditor:
         if np.abs(controls).max() < 1e-4:
             return None
         known = self._frame(frame)
-        self._inside(frame, known)
         return known["mesh"], self._target(known, controls)
 
     @staticmethod
@@ -616,6 +611,9 @@ class ClipEditor:
             if known["hidden"] is not None:
                 known["free"] = self._together(known["hidden"], known["mesh"])
                 known["hidden"].hold(known["free"], self.model.triangles, self._loop)
+        if self.options.teeth and self.options.only != "texture":
+            with self.clock("mouth"):
+                known["inside"] = self._inside(frame, known)
         self._last_frame = (index, known)
         return known
 

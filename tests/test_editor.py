@@ -178,7 +178,7 @@ def test_a_mouth_that_no_frame_shows_open_stays_clenched_but_for_surprise_and_fo
         assert gaps[0] - 0.5 > gaps[1] > gaps[2] + 0.5 > source
     for share in (0.0, 1.0):  # and what is held so is painted so
         speaker.clenched = share
-        assert all(v.clenched == share for v, _ in editor._inside(frame, {**editor._frame(frame), "inside": None}))
+        assert all(view.clenched == share for view, _ in editor._inside(frame, editor._frame(frame)))
 
 
 @pytest.mark.parametrize("emotion", ["angry", "fear", "surprised"])
@@ -188,7 +188,7 @@ def test_rows_that_touch_in_a_grin_stay_together_nearly_as_clenched_ones_do(
     editor = learn(frames)
     frame, (speaker,) = frames[MIDDLE], editor._speakers.values()
     known = editor._frame(frame)
-    (view, _), *_ = editor._inside(frame, known)
+    (view, _), *_ = known["inside"]
     width = mouth_width(known["points"])
 
     def gap(clenched: float, *shut: tuple[float, float], wide: float = 1.0) -> float:

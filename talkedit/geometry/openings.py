@@ -184,7 +184,7 @@ class Openings:
             narrow = 1 - float(smoothstep(width / self._eye, *ROUNDED))
             left *= 1 - narrow * (1 - within(opened, room) / opened)
             factor, wish, opened = 1 + left * (factor - 1), left * wish, left * opened
-        out = self._moderate(source, delta, middle + opened) + speech * np.float32(opened * JAW)
+        out = self._moderate(source, delta, middle, opened) + speech * np.float32(opened * JAW)
         # Every pair along the lips: the same factor, or the shape that words give to lips that part.
         profile = self.lip_gaps(speech)
         target = np.maximum(gaps * factor, gaps + np.maximum(part * wish, 0) * profile)
@@ -218,7 +218,7 @@ class Openings:
         out[..., 1] += change / 2 @ self._lip_spread[1].T
         return out
 
-    def _moderate(self, source: np.ndarray, delta: np.ndarray, gap: float) -> np.ndarray:
+    def _moderate(self, source: np.ndarray, delta: np.ndarray, gap: float, further: float) -> np.ndarray:
         """(468, 3) delta that draws the lip corners together only as far as the lips part, apart and up only as far as
         smiles do, and no mouth far down."""
         corners = topo.LIP_CORNERS_OUTER
@@ -233,9 +233,9 @@ class Openings:
         inwards, outwards = max(-outwards, 0.0), max(outwards, 0.0)
         room = max(BROADEST * self._eye - width, BROADER * self._eye) / 2
         down = max(-float(delta[np.r_[topo.OUTER_LIPS, topo.INNER_LIPS], 1].mean()), 0.0)
-        opened = PURSED + (1 - PURSED) * float(smoothstep(gap / self._eye, 0, ROUND))
-        tall = float(self.lip_gaps(source)[len(self._lips[0]) // 2]) / max(width, 1e-6)
-        share = opened * float(smoothstep(width / self._eye, *ROUNDED) * (1 - smoothstep(tall, *TALL)))
+        opened = PURSED + (1 - PURSED) * float(smoothstep((gap + further) / self._eye, 0, ROUND))
+        tall = smoothstep(gap / max(width, 1e-6), *TALL)
+        share = opened * float(smoothstep(width / self._eye, *ROUNDED) * (1 - tall))
         out = delta.copy()
         out[:, 0] += np.float32(inwards - share * within(inwards, NARROWEST * self._eye)) * self._widen
         out[:, 0] -= np.float32(outwards - within(outwards, room)) * self._widen

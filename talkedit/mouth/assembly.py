@@ -68,6 +68,11 @@ class Kept:
         """(h, w) float32 0..1, what of the row looks like teeth."""
         return self.seen * toothness(self.picture, self.light)
 
+    @property
+    def row(self) -> Row:
+        """The row as it alone shows it."""
+        return Row(self.picture, self.teeth, self.light, np.eye(2, 3, dtype=np.float32))
+
     def height(self, pixels: float) -> float:
         """Of most of its teeth, as far as they show, over an eye distance of so many pixels."""
         tall = (self.teeth > 0.5).sum(0)
@@ -96,10 +101,9 @@ def assemble(kept: list[Kept], pixels: float, is_lower: bool, fewest: int = 1) -
     colour, total = np.zeros(kept[0].picture.shape, np.float32), np.zeros(kept[0].seen.shape, np.float32)
     h, w = kept[0].seen.shape
     still = np.eye(2, 3, dtype=np.float32)
-    best = Row(kept[0].picture, kept[0].teeth, light, still)
-    beside = []
+    best, beside = kept[0].row, []
     for k in kept:  # the best first; the others, moved onto it, only add what it hides
-        at, sure = find(best, brightness(k.picture), k.seen, pixels, is_lower, np.zeros(2))
+        at, sure = _found(best, k, pixels, is_lower)
         moved = sure * at
         beside.append(moved)
         onto = np.float32([[1, 0, moved[0]], [0, 1, moved[1]]])
@@ -138,23 +142,28 @@ def assemble(kept: list[Kept], pixels: float, is_lower: bool, fewest: int = 1) -
 def _same_row(kept: list[Kept], pixels: float, is_lower: bool, fewest: int) -> list[Kept]:
     """Those of several kept mouths that show one and the same row: lips and tongues look like teeth, too.
 
-    All of them if most show what the best does. Else those that show the same as one of them; none
-    if these are too few, or have less teeth than the others together.
+    All of them if most show what the best does. Else those that show the same as one of them; none if these are too
+    few, or have less teeth than the others together.
     """
 
-    def sure(one: Kept, other: Kept) -> float:
-        row = Row(one.picture, one.teeth, one.light, np.eye(2, 3, dtype=np.float32))
-        return find(row, brightness(other.picture), other.seen, pixels, is_lower, np.zeros(2))[1]
+    def sure(one: Kept) -> list[float]:
+        row = one.row
+        return [1.0 if other is one else _found(row, other, pixels, is_lower)[1] for other in kept]
 
-    best, *others = kept
-    if np.mean([sure(best, k) for k in others]) >= AGREED:
+    best = sure(kept[0])
+    if np.mean(best[1:]) >= AGREED:
         return kept
-    found = np.array([[one is other or sure(one, other) >= AGREED for other in kept] for one in kept])
+    found = np.array([best, *(sure(one) for one in kept[1:])]) >= AGREED
     both, scores = found & found.T, np.array([k.score for k in kept])
     seed = int((both @ scores).argmax())
     if both[seed].sum() < fewest or both[seed] @ scores <= scores.sum() / 2:
         return []
     return [k for k, same in zip(kept, both[seed], strict=True) if same]
+
+
+def _found(row: Row, kept: Kept, pixels: float, is_lower: bool) -> tuple[np.ndarray, float]:
+    """(2,) pixels that a row of another kept mouth lies beside its place in this one; 0..1, how sure that is."""
+    return find(row, brightness(kept.picture), kept.seen, pixels, is_lower, np.zeros(2))
 
 
 def _this_side(grey: np.ndarray, teeth: np.ndarray, is_lower: bool) -> np.ndarray:

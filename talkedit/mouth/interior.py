@@ -20,7 +20,7 @@ from talkedit.mouth.alignment import polygon
 from talkedit.mouth.cavity import cavity
 from talkedit.mouth.inside import TELLS, TOLD, Inside
 from talkedit.mouth.lips import beside_lips, between_lips
-from talkedit.mouth.rows import along_lips, brightness, depth, gap_of
+from talkedit.mouth.rows import across_lips, along_lips, brightness, depth, gap_of
 
 # Gaps, in eye distances, over which hidden teeth come out unless the frame shows some: in a narrower one all is shadow.
 SHOWS_TEETH = (0.02, 0.06)
@@ -245,20 +245,13 @@ def _ways(
     """
     lips = np.stack([(_WEIGHTS * moved[lip]).sum(0) for lip in _LIPS])
     beside = lips - jaws
-    along = source[10] - source[0]
-    dropped = (along[0] * beside[1, 1] - along[1] * beside[1, 0]) / max(float(np.linalg.norm(along)), 1e-6)
-    rides = np.array([RIDES, RIDES + (FOLLOWS - RIDES) * smoothstep(dropped / eye, *DROPS)])
+    down = across_lips(source)
+    rides = np.array([RIDES, RIDES + (FOLLOWS - RIDES) * smoothstep(beside[1] @ down / eye, *DROPS)])
     ways = jaws + rides[:, None] * beside
     apart = ways[1] - ways[0]
     ways[1] -= shut * apart * (1 - smoothstep(np.linalg.norm(apart) / eye, *TOUCH))
-    ways[1] += shut * COVERS * max(further - DROPPED, 0.0) * eye * _down(source)
+    ways[1] += shut * COVERS * max(further - DROPPED, 0.0) * eye * down
     return ways
-
-
-def _down(lips: np.ndarray) -> np.ndarray:
-    """(2,) of length 1, square to the way from corner to corner of (20, 2) inner lips."""
-    along = along_lips(lips)
-    return np.array([-along[1], along[0]])
 
 
 def _sunk(trust: float, source: np.ndarray, eye: float) -> np.ndarray:
@@ -269,7 +262,7 @@ def _sunk(trust: float, source: np.ndarray, eye: float) -> np.ndarray:
         source: (20, 2) inner lips, pixels.
         eye: outer-eye distance, pixels.
     """
-    return (1 - trust) * SINKS * eye * _down(source)
+    return (1 - trust) * SINKS * eye * across_lips(source)
 
 
 def _parted(x: np.ndarray, y: np.ndarray, loop: np.ndarray) -> np.ndarray:
@@ -281,7 +274,7 @@ def _parted(x: np.ndarray, y: np.ndarray, loop: np.ndarray) -> np.ndarray:
     """
     along = along_lips(loop)
     at = [np.maximum.accumulate(loop[lip] @ along) for lip in _LIPS]
-    across = [loop[lip] @ [-along[1], along[0]] for lip in _LIPS]
+    across = [loop[lip] @ across_lips(loop) for lip in _LIPS]
     knots = np.linspace(at[0][0], at[0][-1], 33)
     upper, lower = (np.interp(knots, a, b) for a, b in zip(at, across, strict=True))
     apart = np.maximum(lower - upper, 0)
@@ -345,7 +338,7 @@ def _bent(
         hold: distance from the lip, pixels, over which it lets go of the lip's own sideways movement.
     """
     axis = along_lips(target)
-    across = np.array([-axis[1], axis[0]])
+    across = across_lips(target)
     moved = target - source
     along_lip = np.maximum.accumulate((target - target[0]) @ axis + np.arange(len(target)) * 1e-4)
     along, over = moved @ axis, moved @ across

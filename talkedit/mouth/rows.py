@@ -55,13 +55,19 @@ def along_lips(lip: np.ndarray) -> np.ndarray:
     return along / max(float(np.linalg.norm(along)), 1e-6)
 
 
+def across_lips(lip: np.ndarray) -> np.ndarray:
+    """(2,) unit vector square to :func:`along_lips`, from the upper lip towards the lower."""
+    along = along_lips(lip)
+    return np.array([-along[1], along[0]])
+
+
 def depth(x: np.ndarray, y: np.ndarray, loop: np.ndarray) -> np.ndarray:
     """Position between the lips: 0 at the upper inner lip's middle, 1 at the lower's, the same along the mouth.
 
     Across it, that is: from one middle to the other is another direction in mouths pulled aside.
     """
     upper, lower = middles(loop)
-    axis = np.array([-1, 1], np.float32) * along_lips(loop)[::-1]
+    axis = across_lips(loop)
     length = max(float((lower - upper) @ axis), 1.0)
     return (((x - upper[0]) * axis[0] + (y - upper[1]) * axis[1]) / length).astype(np.float32)
 
