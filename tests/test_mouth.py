@@ -20,6 +20,7 @@ from talkedit.mouth.alignment import HEIGHT, WIDTH, align, cut, from_crop, hidde
 from talkedit.mouth.assembly import (
     BACK,
     ENOUGH,
+    GAP,
     GLOSS,
     Kept,
     _above_arch,
@@ -463,6 +464,22 @@ def test_a_row_goes_on_as_it_bends():
         middle = (np.arange(60) @ arch) / np.maximum(arch.sum(0), 1e-6)
         for end, beyond in ((78, 85), (21, 14)):
             assert 0.5 < bend * (middle[beyond] - middle[end]) <= 0.06 * 90 + 0.5
+
+
+def test_a_gap_between_upper_front_teeth_stays() -> None:
+    teeth, pixels = np.zeros((40, 100), np.float32), 100
+    teeth[12:24, 26:46], teeth[12:24, 53:80] = 1, 1
+    picture = np.where(teeth[..., None] > 0, np.uint8(TOOTH), np.uint8(DARK)).astype(np.uint8)
+    np.testing.assert_array_equal(_together(teeth, pixels, GAP) * teeth, teeth)
+    shown, arch = _arch(picture, teeth, pixels)
+    assert arch[:, 46:53].max() == 0 and (shown[12:24, 46:53] == DARK).all()
+    assert (arch[14:22, [22, 83]] > 0.5).all()  # it goes on at both ends
+    assert (_together(teeth, pixels)[:, 26:46] == 0).all()  # of other rows no gap is so wide
+    for lesser in (np.s_[12:24, 43:46], np.s_[26:38, 26:46], np.s_[12:24, 18:38]):  # small, below, far
+        stray = teeth.copy()
+        stray[:, 26:46] = 0
+        stray[lesser] = 1
+        assert ((_together(stray, pixels, GAP) * stray)[lesser] == 0).all()
 
 
 def test_lines_between_teeth_grow_vague_under_the_lip():

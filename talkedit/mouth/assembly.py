@@ -27,7 +27,10 @@ TALL, GUM, PASSES = (0.115, 0.1), np.float32([1.0, 0.82, 0.9]), 0.015
 BACK, RECEDES, SHADED, SPARSE, RISES = 0.16, 1.2, (0.6, 0.95), 0.6, 0.06
 # So dark beside the brightest of its column the line between the rows is, and so much brighter what lies beyond it.
 LINE = (0.75, 1.1)
-APART = 0.04  # teeth further apart, over the eye distance, are none of one row
+# Teeth further apart, over the eye distance, are none of one row; but upper front teeth may be, by so much, if the
+# lesser group is so large beside the other, lies beside it by so much of its height, and is so wide, over the eye
+# distance.
+APART, GAP, SIDE, LEVEL, WIDE = 0.04, 0.1, 0.3, 0.6, 0.15
 # Teeth end at most so far beyond the arch that so many of them end beyond, over the eye distance.
 BEYOND, HANGING, STEPS = 0.01, 0.4, 10
 AGREED = 0.3  # how surely, on average, others of the kept mouths must show the same row as the best
@@ -122,7 +125,7 @@ def assemble(kept: list[Kept], pixels: float, is_lower: bool, fewest: int = 1) -
     teeth *= _this_side(brightness(picture), teeth, is_lower)
     teeth = cv2.morphologyEx(teeth, cv2.MORPH_CLOSE, across)
     teeth = (np.clip(1.5 * cv2.GaussianBlur(teeth, (0, 0), 0.8), 0, 1) * total).astype(np.float32)
-    teeth *= _together(teeth, pixels)
+    teeth *= _together(teeth, pixels, APART if is_lower else GAP)
     teeth *= _above_arch(teeth, pixels) if not is_lower else _above_arch(teeth[::-1], pixels)[::-1]
     if (teeth > 0.5).sum() < max(WHOLE * like_teeth, 1):  # single bits of a row look like nothing
         return assemble(kept[:1], pixels, is_lower) if len(kept) > 1 else None
@@ -190,18 +193,28 @@ def _this_side(grey: np.ndarray, teeth: np.ndarray, is_lower: bool) -> np.ndarra
     return out
 
 
-def _together(teeth: np.ndarray, pixels: float) -> np.ndarray:
-    """(h, w) uint8 0 or 1: the largest group of what looks like teeth; bits that lie apart are lips' and highlights.
+def _together(teeth: np.ndarray, pixels: float, gap: float = APART) -> np.ndarray:
+    """(h, w) uint8 0 or 1: the largest group of what looks like teeth, and that across a gap between front teeth.
+
+    Bits that lie apart are lips' and highlights.
 
     Args:
         teeth: (h, w) float32 0..1.
         pixels: per eye distance.
+        gap: as wide as this at most, over the eye distance.
     """
-    near = cv2.dilate((teeth > 0.5).astype(np.uint8), np.ones((1, 2 * round(APART * pixels / 2) + 1), np.uint8))
+    wide = 2 * round(APART * pixels / 2) + 1
+    near = cv2.dilate((teeth > 0.5).astype(np.uint8), np.ones((1, wide), np.uint8))
     count, label, stats, _ = cv2.connectedComponentsWithStats(near)
     if count < 2:
         return np.ones_like(near)
-    return cv2.dilate((label == 1 + stats[1:, cv2.CC_STAT_AREA].argmax()).astype(np.uint8), np.ones((3, 3), np.uint8))
+    left, top, width, tall, area = stats[1:].T
+    most = int(area.argmax())
+    apart = np.maximum(left - left[most] - width[most], left[most] - left - width) + wide
+    beside = np.minimum(top + tall, top[most] + tall[most]) - np.maximum(top, top[most])
+    one = (apart >= 0) & (apart <= gap * pixels) & (area >= SIDE * area[most]) & (beside >= LEVEL * tall)
+    one[most] = True
+    return cv2.dilate(np.isin(label, 1 + np.flatnonzero(one)).astype(np.uint8), np.ones((3, 3), np.uint8))
 
 
 def _above_arch(teeth: np.ndarray, pixels: float) -> np.ndarray:
@@ -315,9 +328,10 @@ def _arch(
         (h, w, 3) uint8 and (h, w) float32 0..1 of the whole row.
     """
     height = teeth.sum(0)
-    sparse = np.flatnonzero(height <= SPARSE * np.percentile(height, 98))
-    best = int(np.argmax(height))
-    full = np.arange(sparse[sparse < best].max(initial=-1) + 1, sparse[sparse > best].min(initial=len(height)))
+    tall = height > SPARSE * np.percentile(height, 98)
+    best = _run(tall, int(np.argmax(height)))
+    parts = [_beyond_gap(tall, best, -1, pixels), best, _beyond_gap(tall, best, 1, pixels)]
+    full = np.concatenate(parts)
     if len(full) < 3 or not (teeth > 0.5).any():
         return picture, teeth
     out, arch, w = picture.copy(), teeth.copy(), teeth.shape[1]
@@ -325,7 +339,8 @@ def _arch(
     bend = np.polynomial.Polynomial.fit(full, middle[full], 2)
     matt = _matt(picture, teeth)
     for end, step in ((full[0], -1), (full[-1], 1)):
-        for away in range(1, min(round(BACK * pixels), w - 1 - end if step > 0 else end, full[-1] - full[0])):
+        whole = len(_run(tall, end)) - 1  # none of it is mirrored across a gap
+        for away in range(1, min(round(BACK * pixels), w - 1 - end if step > 0 else end, whole)):
             far, to, source = away / pixels, end + step * away, end - step * away
             there = bend(end) + np.clip(bend(to) - bend(end), -RISES * pixels, RISES * pixels)
             rows = middle[source] + (np.arange(len(teeth), dtype=np.float32) - there) / (1 - RECEDES * far)
@@ -338,3 +353,19 @@ def _arch(
             out[more, to] = (np.minimum(column, matt) * light + 0.5).astype(np.uint8)[more]
             arch[more, to] = shown[more]
     return out, arch
+
+
+def _run(columns: np.ndarray, at: int) -> np.ndarray:
+    """(n,) the unbroken run of (w,) bool columns that one of them lies in."""
+    others = np.flatnonzero(~columns)
+    return np.arange(others[others < at].max(initial=-1) + 1, others[others > at].min(initial=len(columns)))
+
+
+def _beyond_gap(tall: np.ndarray, part: np.ndarray, step: int, pixels: float) -> np.ndarray:
+    """(n,) columns of teeth that stand beyond a gap, on the left (-1) or right (1) of a part of (w,) bool columns."""
+    there = np.flatnonzero(tall)
+    there = there[there < part[0]][::-1] if step < 0 else there[there > part[-1]]
+    end = part[0] if step < 0 else part[-1]
+    if len(there) and abs(there[0] - end) <= GAP * pixels and len(other := _run(tall, there[0])) >= WIDE * pixels:
+        return other
+    return part[:0]
