@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -595,6 +596,10 @@ def test_the_upper_edge_of_lower_teeth_belongs_to_them():
     assert not _upper_edge(grey, seen, teeth, below, 2.0).any()  # so much is no edge
     assert not _upper_edge(grey, seen, 0 * teeth, below, 4.0).any()  # no teeth
     assert not _upper_edge(grey, 0 * seen, teeth, below, 4.0).any()
+    lit = np.where(grey == 30, 80, grey)  # behind the teeth, so that all above them is bright as well
+    lit[20:22, 8], lit[15:22, 12] = 30, 160  # a dark line between two teeth, and something bright above one
+    edge[20:22, [8, 12]] = True
+    np.testing.assert_array_equal(_upper_edge(lit, seen, teeth, below, 4.0), edge)
 
 
 def test_a_few_crumbs_of_teeth_do_not_say_whose_they_are(monkeypatch):
@@ -603,6 +608,23 @@ def test_a_few_crumbs_of_teeth_do_not_say_whose_they_are(monkeypatch):
     assert memory._shows_lower_only()
     memory.upper = [replace(k, score=0.9 * ENOUGH) for k in memory.upper]
     assert not memory._shows_lower_only()
+
+
+@pytest.mark.parametrize("like, lower", [(0.0, True), (-0.2, False), (None, False)])
+def test_teeth_kept_as_both_rows_are_the_lower_ones_unless_too_broad(monkeypatch, like, lower) -> None:
+    monkeypatch.setattr("talkedit.mouth.memory.lower_like", lambda *_: like)
+    memory, row = remembered(), teeth_row()
+    memory.grid = SimpleNamespace(pixels=90.0)
+    lips, jaws = mouth_of(76, 34) + np.float32([50, 24]), np.float32([-2, -5])
+    both = Kept(0.02, 1, row.picture, row.teeth, row.light, lips, 0 * jaws)
+    below = Kept(0.02, 2, *(np.roll(v, (5, 2), (0, 1)) for v in (row.picture, row.teeth)), row.light, lips - jaws, jaws)
+    memory.upper, memory.lower = [both], [below]
+    assert memory._are_lower(row) is lower
+    shown = np.roll(row.picture[::-1], 9, 1)
+    memory.lower = [replace(below, picture=shown, seen=row.teeth[::-1])]  # other teeth, lower down
+    assert not memory._are_lower(row)
+    memory.lower = []
+    assert not memory._are_lower(row)
 
 
 @pytest.mark.parametrize("opening", [0.1, 0.16])

@@ -73,9 +73,10 @@ FADES, DARKENS, UNLIT = (0.02, 0.25), (0.05, 0.35), 0.2
 # how much of it, over what is bright, there is where they do and where they do not; and how much of either's height
 # must show, clear of the line, to tell.
 BETWEEN, NIGH, PARTED, BARED, CLEAR = (0.35, 0.6), 0.05, (0.1, 0.3), (0.004, 0.01), 0.008
-# What is brighter than so much of the way from a mouth's darkest to its brightest, and reaches up over the line from
-# lower teeth, by less than that over the eye distance and than half their height, is their upper edge.
-EDGE, SLIVER = 0.2, 0.03
+# What is brighter than so much of the way from a mouth's darkest to its brightest (than more of it where the mouth is
+# lit up behind them), and reaches up over the line from lower teeth, by less than that over the eye distance and than
+# half their height, is their upper edge.
+EDGES, SLIVER = (0.2, 0.5), 0.03
 GAIN = (0.6, 1.1)  # how far remembered teeth are made darker or lighter
 SHADOW = (0.45, 0.8)  # own pixels this much darker than remembered teeth are the lips' shadow on them
 TOOTH = 0.02  # brightness of teeth is compared over such a width, over the eye distance
@@ -400,12 +401,19 @@ def _upper_edge(
     inside, lower = seen > 0.5, below > 0.5
     if not inside.any():
         return inside
-    dark, bright = np.percentile(grey[inside], (5, 90))
-    bright = (grey > dark + EDGE * (bright - dark)) & inside
-    edge = np.minimum.accumulate((bright | lower)[::-1], axis=0)[::-1] & ~lower
-    below = np.minimum.accumulate(bright | ~lower, axis=0) & lower
-    tall, taller = edge.sum(0), (below & (like_teeth > 0.5)).sum(0)
-    return edge & (tall < most) & (2 * tall < taller)
+    dark, light = np.percentile(grey[inside], (5, 90))
+    out = np.zeros_like(inside)
+    for share in EDGES:
+        bright = (grey > dark + share * (light - dark)) & inside
+        edge = np.minimum.accumulate((bright | lower)[::-1], axis=0)[::-1] & ~lower
+        under = np.minimum.accumulate(bright | ~lower, axis=0) & lower
+        tall, taller = edge.sum(0), (under & (like_teeth > 0.5)).sum(0)
+        out |= edge & (tall < most) & (2 * tall < taller)
+    # Dark lines between two teeth go with them, and no lines of what is lit up above do.
+    tooth, out = np.ones((1, 2 * round(most / 2) + 1), np.uint8), out.astype(np.uint8)
+    for how in (cv2.MORPH_CLOSE, cv2.MORPH_OPEN):
+        out = cv2.morphologyEx(out, how, tooth)
+    return (out > 0) & inside & ~lower
 
 
 def _touch(

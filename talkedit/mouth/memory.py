@@ -18,9 +18,11 @@ from talkedit.mouth.alignment import polygon
 from talkedit.mouth.assembly import ENOUGH, Kept, assemble
 from talkedit.mouth.dentition import upper_row, whole_crowns
 from talkedit.mouth.grid import Grid, Rows
+from talkedit.mouth.registration import find
 from talkedit.mouth.rows import (
     SPLIT_SOFT,
     SURE,
+    Row,
     brightness,
     depth,
     gap_of,
@@ -71,6 +73,9 @@ STRIP = (0.04, 0.033)
 # show both ways of it over each other.
 DARK, GAPED = 0.4, 0.004
 OTHERS = 0.05  # how much better, on average, lower teeth's widths fit an upper row that is none: see `lower_like`
+# Teeth that were kept as both rows, found so surely and as so much of the lower one, are the lower ones if the widths
+# of upper ones do not fit them better by this.
+BOTH, NEITHER = (0.5, 0.6), 0.1
 
 
 @dataclass(frozen=True)
@@ -264,6 +269,20 @@ class MouthMemory:
         told = [v for v in like if v is not None]
         return bool(told) and float(np.mean(told)) > OTHERS
 
+    def _are_lower(self, upper: Row) -> bool:
+        """Whether an upper row are the teeth that the best lower mouth shows, split off on the other side there."""
+        if not self.lower:
+            return False
+        best, (h, w) = self.lower[0], upper.teeth.shape
+        there = upper.at(np.float32([[1, 0, best.jaws[0]], [0, 1, best.jaws[1]]]))
+        inside = polygon(best.loop, (h, w))
+        by, sure = find(there, brightness(best.picture), inside, self.grid.pixels, False, np.zeros(2))
+        shared = np.minimum(there.moved(by).where(np.zeros(2), (h, w)), best.teeth)
+        if sure < BOTH[0] or shared.sum() < BOTH[1] * best.teeth.sum():
+            return False
+        like = lower_like(self.upper[0].picture, self.upper[0].teeth, self.grid.pixels)
+        return like is not None and like > -NEITHER
+
     def _off_lip(self, kept: Kept) -> float:
         """How far above the lower lip a kept lower row ends, over the eye distance; 0 where it shows no teeth."""
         h, w = kept.seen.shape
@@ -301,6 +320,8 @@ class MouthMemory:
             self.upper = []
         # Clenched teeth are cut off by the lips, differently in every frame; others show where their row ends.
         upper = assemble(self.upper, self.grid.pixels, False, 2 if self.gaped else 1)
+        if upper is not None and self._are_lower(upper):
+            upper = None
         if upper is not None:
             h, w = upper.teeth.shape
             for i, k in enumerate(self.lower):  # where the upper row ends is known now
