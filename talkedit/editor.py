@@ -57,12 +57,12 @@ from talkedit.texture.refine import MeanTexture
 from talkedit.texture.tone import Tone, skin_colours, tone_of
 from talkedit.texture.uv_map import LUMINANCE, UvTemplate
 from talkedit.track import make_tracker
-from talkedit.track.chin import below_lip
 from talkedit.track.cover_network import load_cover
 from talkedit.track.hands import HandWatch
 from talkedit.track.lip_line import above_line, seated, settled
 from talkedit.track.measures import eye_distance, mouth_opening, mouth_width, yaw_degrees
 from talkedit.track.occluders import OccluderWatch
+from talkedit.track.order import above_brows, below_lip
 from talkedit.track.steady import steady
 from talkedit.track.store import TrackStore
 from talkedit.types import Frame, Track
@@ -589,8 +589,8 @@ class ClipEditor:
             points = pose.to_model(landmarks[:468])
             speaker = self._speakers[store.shot(index)]
             # The mesh lies where the picture shows the lips; what the edit makes of them goes by the steadier tracker.
-            lips = below_lip(seated(landmarks[:468], settled(speaker.lip_lines)))
-            lips = mended(lips, beyond(frame.rgb, lips))
+            there = above_brows(below_lip(seated(landmarks[:468], settled(speaker.lip_lines))))
+            there = mended(there, beyond(frame.rgb, there))
             known = {
                 "speaker": speaker,
                 "pose": pose,
@@ -600,7 +600,7 @@ class ClipEditor:
                 else self._read(frame.rgb, landmarks).expression,
                 "pause": self._pause(index),
                 "landmarks": landmarks,
-                "mesh": self.model.position @ lips,
+                "mesh": self.model.position @ there,
                 "eye": eye_distance(landmarks),
                 "inside": None,
                 "own": None,

@@ -14,7 +14,7 @@ from scipy.spatial.transform import Rotation
 from talkedit.editor import load_face_model
 from talkedit.errors import InputError
 from talkedit.options import EditOptions
-from talkedit.track import chin, follow, make_tracker, topology
+from talkedit.track import follow, make_tracker, order, topology
 from talkedit.track.cuts import CutDetector
 from talkedit.track.facemesh import SMALLEST_FACE, describe, face_likeness, leaves, window_around
 from talkedit.track.follow import FaceTracker
@@ -408,19 +408,26 @@ def test_index_sets_fit_the_mesh() -> None:
     assert len(topology.IBUG68) == 68 and len(set(topology.STABLE.tolist())) == len(topology.STABLE)
 
 
-def test_skin_under_the_lower_lip_lies_below_it() -> None:
+@pytest.mark.parametrize(
+    "beside, rows, edge, skin, way, least",
+    [
+        (order.below_lip, topology.UNDER_LIP, 17, 18, 1, order.LEAST),
+        (order.above_brows, topology.OVER_BROWS, 334, 333, -1, order.LEAST_UP),
+    ],
+)
+def test_skin_lies_beside_the_lip_or_brow_that_it_belongs_to(beside, rows, edge, skin, way, least) -> None:
     points = np.zeros((468, 3), np.float32)
-    columns = np.arange(7) * 4.0
-    for ring, down in zip(topology.UNDER_LIP, (0.0, 10.0, 20.0), strict=True):
-        points[ring, 0], points[ring, 1] = columns, 100 + down
-    assert chin.below_lip(points) is points
+    columns = np.arange(rows.shape[1]) * 4.0
+    for ring, away in zip(rows, (0.0, 10.0, 20.0), strict=True):
+        points[ring, 0], points[ring, 1] = columns, 100 + way * away
+    assert beside(points) is points
     crossed = points.copy()
-    crossed[17, 1] += 11  # the lip's edge passes the skin's
-    out = chin.below_lip(crossed)
-    assert out[18, 1] == pytest.approx(111 + chin.LEAST * 9)
-    others = np.setdiff1d(np.arange(468), [18])
+    crossed[edge, 1] += way * 11  # the lip's or brow's edge passes the skin's
+    out = beside(crossed)
+    assert out[skin, 1] == pytest.approx(100 + way * (11 + least * 9))
+    others = np.setdiff1d(np.arange(468), [skin])
     np.testing.assert_array_equal(out[others], crossed[others])
     turn = np.float32([[0, -1], [1, 0]])  # whatever way the head is rolled
     rolled = crossed.copy()
     rolled[:, :2] = crossed[:, :2] @ turn
-    np.testing.assert_allclose(chin.below_lip(rolled)[:, :2], out[:, :2] @ turn, atol=1e-4)
+    np.testing.assert_allclose(beside(rolled)[:, :2], out[:, :2] @ turn, atol=1e-4)

@@ -41,6 +41,14 @@ UNDER_LIP = np.array(
         [204, 194, 201, 200, 421, 418, 424],
     ]
 )
+# The upper edge of the brows, the lower forehead and the upper one, right and left.
+OVER_BROWS = np.array(
+    [
+        [70, 63, 105, 66, 107, 336, 296, 334, 293, 300],
+        [71, 68, 104, 69, 108, 337, 299, 333, 298, 301],
+        [21, 54, 103, 67, 109, 338, 297, 332, 284, 251],
+    ]
+)
 LIP_CORNERS_INNER = np.array([78, 308])
 LIP_CORNERS_OUTER = np.array([61, 291])
 INNER_LIPS = np.array(
