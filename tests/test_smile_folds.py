@@ -67,6 +67,23 @@ def test_a_mouth_that_stays_or_widens_or_is_narrow_keeps_its_folds(landmarks):
         assert without_folds(picture, landmarks, *narrowed(landmarks, by, wide), eye) is picture
 
 
+def test_a_beards_shadow_that_ends_at_the_fold_loses_some_of_its_hue_and_nothing_of_its_light(landmarks):
+    picture, grey = np.full((520, 480, 3), SKIN, np.float32), np.float32((160, 150, 145))
+    cv2.fillPoly(
+        picture, [np.round(np.r_[landmarks[PATHS[0]], landmarks[PATHS[1]][::-1]].mean(1)).astype(int)], grey.tolist()
+    )
+    picture = cv2.GaussianBlur(picture, (0, 0), 3.0).astype(np.uint8)
+    out = without_folds(picture, landmarks, *narrowed(landmarks, 0.3, 1.2), eye_of(landmarks))
+    ((x, y),) = np.round(0.5 * (landmarks[[206]] + landmarks[[216]]) + np.float32([[10, 0]])).astype(int)
+    hue, light = (
+        [float(f(np.log(p[y - 2 : y + 3, x - 2 : x + 3].astype(float))).mean()) for p in (picture, out)]
+        for f in (lambda v: v[..., 0] - v[..., 2], lambda v: v.mean(-1))
+    )
+    whole = float(np.log(SKIN[0] / SKIN[2]))
+    assert hue[0] < 0.5 * whole and hue[1] > hue[0] + 0.1 * (whole - hue[0])
+    assert light[1] == pytest.approx(light[0], abs=0.05)
+
+
 def test_skin_keeps_its_grain(landmarks):
     grain = np.random.default_rng(0).standard_normal((520, 480)).astype(np.float32)[..., None]
     skin = (np.float32(SKIN) * (1 + 0.5 * PORES * grain)).astype(np.uint8)

@@ -2,7 +2,8 @@
 
 Skin that is let go is smooth again, and skin that is drawn after the corners is not mottled. Between the nose's wings
 and the sides of the chin, what is finer than the cheek's shape and deeper than its grain is taken out, of each colour:
-shadows in folds are redder than what is beside them.
+shadows in folds are redder than what is beside them. So is the difference in hue between its sides: what the shadow of
+a beard ends at is gone, and drawn after the corners it would be a patch.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ PATHS = (
 # Landmarks around the nose, whose wings and nostrils are no folds.
 NOSE = np.array([1, 2, 4, 48, 49, 64, 97, 98, 129, 278, 279, 294, 326, 327, 358])
 # Over the eye distance: how far to either side of the path folds lie; how far from lips, nose and the face's outline;
-# how fine and how coarse they are.
-ASIDE, OFF, FINE, COARSE = (0.07, 0.15), (0.01, 0.035), 0.006, 0.05
+# how fine and how coarse they are, and over what hues are evened.
+ASIDE, OFF, FINE, COARSE, BROAD = (0.07, 0.15), (0.01, 0.035), 0.006, 0.05, 0.15
+SMALL = 4.0  # pixels that a mean over more is made on
 PORES = 0.035  # what is no deeper, as a change of a colour's logarithm, is the skin's own grain and stays
 
 
@@ -62,7 +64,7 @@ def _smooth(
     rgb: np.ndarray, path: np.ndarray, face: np.ndarray, others: tuple[np.ndarray, ...], eye: float, share: float
 ) -> None:
     """Smooths along a (K, 2) path in the (N, 2) outline of a face, beside those of what is no cheek, in place."""
-    x0, y0, x1, y1 = bounds(path, rgb.shape, round((ASIDE[1] + 2 * COARSE) * eye))
+    x0, y0, x1, y1 = bounds(path, rgb.shape, round((ASIDE[1] + 2 * BROAD) * eye))
     if min(x1 - x0, y1 - y0) < 3:
         return
     area = rgb[y0:y1, x0:x1]
@@ -76,11 +78,21 @@ def _smooth(
     skin = smoothstep(off, *OFF).astype(np.float32)
     where = skin * (1 - smoothstep(aside, *ASIDE)).astype(np.float32)
     level = np.log(np.maximum(area, 4).astype(np.float32))
-    fine, coarse = (
-        cv2.GaussianBlur(level * skin[..., None], (0, 0), s * eye)
-        / np.maximum(cv2.GaussianBlur(skin, (0, 0), s * eye), 1e-3)[..., None]
-        for s in (FINE, COARSE)
-    )
+    fine, coarse, broad = (_mean(level, skin, spread * eye) for spread in (FINE, COARSE, BROAD))
     depth = coarse - fine
-    gain = np.exp((share * where)[..., None] * (depth - np.clip(depth, -PORES, PORES)))
+    depth -= np.clip(depth, -PORES, PORES)
+    hue = broad - coarse  # the shadow of a beard that the fold ended
+    depth += hue - hue.mean(2, keepdims=True)
+    gain = np.exp((share * where)[..., None] * depth)
     area[:] = np.clip(area * gain + 0.5, 0, 255).astype(np.uint8)
+
+
+def _mean(level: np.ndarray, skin: np.ndarray, sigma: float) -> np.ndarray:
+    """(h, w, 3) float32 ``level`` (h, w, 3) of the (h, w) 0..1 skin around each place, over so many pixels."""
+    (h, w), step = skin.shape, max(1, int(sigma / SMALL))
+    both = np.dstack([level * skin[..., None], skin])
+    if step > 1:
+        both = cv2.resize(both, (-(-w // step), -(-h // step)), interpolation=cv2.INTER_AREA)
+    both = cv2.GaussianBlur(both, (0, 0), sigma / step)
+    both = cv2.resize(both, (w, h), interpolation=cv2.INTER_LINEAR) if step > 1 else both
+    return both[..., :3] / np.maximum(both[..., 3:], 1e-3)
