@@ -18,6 +18,7 @@ from talkedit.mouth.alignment import polygon
 from talkedit.mouth.assembly import ENOUGH, Kept, assemble
 from talkedit.mouth.dentition import upper_row, whole_crowns
 from talkedit.mouth.grid import Grid, Rows
+from talkedit.mouth.parting import parting
 from talkedit.mouth.registration import find
 from talkedit.mouth.rows import (
     SPLIT_SOFT,
@@ -250,11 +251,13 @@ class MouthMemory:
             sure = SURE if known else ANATOMY
             lowest = float(np.median(self.ends)) if known else self.grid.lips_at + EDGE * self.grid.pixels
             end = float(depth(middle[:1], np.array([lowest - (jaws[1] if is_lower else 0)]), loop)[0])
+        grey = brightness(picture[rect])
         edge = split(picture[rect], inside, between, end, sure * self.grid.pixels / gap)
         if guessed and len(self.ends) < OTHER and ALONE[0] < gap / self.grid.pixels < ALONE[1]:
             teeth = inside * toothness(picture[rect], skin_around(picture, loop))
-            edge += undivided(brightness(picture[rect]), teeth, inside * near) * max(ENDS - edge, 0)
-        below = np.clip((between - edge) * gap / SPLIT_SOFT + 0.5, 0, 1)
+            edge += undivided(grey, teeth, inside * near) * max(ENDS - edge, 0)
+        line = parting(grey, inside, between, edge, self.grid.pixels)
+        below = np.clip((between - line) * gap / SPLIT_SOFT + 0.5, 0, 1)
         out[rect] = inside * (below if is_lower else 1 - below)
         return out
 

@@ -1,0 +1,71 @@
+"""The line at which two rows of teeth part, along the mouth: it bends as the rows do, and leans with a head.
+
+`talkedit.mouth.rows.split` finds the one depth at which they part. Cut there, upper teeth end in a straight edge, and
+what is left of them goes down with the lower jaw.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from talkedit.geometry.openings import smoothstep
+
+# How far to either side the line is looked for, over the eye distance; what it costs to lie there, beside a line that
+# is black between white; and to be a pixel further off than beside it.
+REACH, AWAY, STEEP = 0.045, 0.25, 0.06
+# So much darker than what lies to both sides of it a line is one; over so much of the mouth, over the eye distance, it
+# counts evenly.
+DARK, EVENLY = (0.1, 0.3), 0.03
+
+
+def parting(grey: np.ndarray, inside: np.ndarray, between: np.ndarray, depth: float, eye: float) -> np.ndarray:
+    """Depth at which the rows part in each column.
+
+    Args:
+        grey: (h, w) float32 brightness, upright.
+        inside: (h, w) 0..1, the mouth's inside.
+        between: (h, w) depth of each pixel, see `talkedit.mouth.rows.depth`.
+        depth: at which they part on the whole.
+        eye: outer-eye distance, pixels.
+
+    Returns:
+        (w,) float32 depths; ``depth`` where no dark line is near.
+    """
+    h, w = grey.shape
+    slope = float(between[-1, 0] - between[0, 0]) / max(h - 1, 1)  # of depth, a pixel
+    reach = max(2, round(REACH * eye))
+    if slope <= 0 or h < 3 or w < 3 or not (inside > 0.5).any():
+        return np.full(w, depth, np.float32)
+    away = np.arange(-reach, reach + 1, dtype=np.float32)
+    y = (depth - between[0]) / np.float32(slope) + away[:, None]
+    x = np.broadcast_to(np.arange(w, dtype=np.float32), y.shape)
+    matt = np.minimum(grey, np.percentile(grey[inside > 0.5], 70))
+    level, seen = (
+        cv2.remap(np.ascontiguousarray(v, np.float32), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        for v in (matt, inside)
+    )
+    level *= seen
+    above, below = (np.maximum.accumulate(v, 0) for v in (level, level[::-1]))
+    line = np.where(seen > 0.5, level / np.maximum(np.minimum(above, below[::-1]), 1), 1)
+    path = _cheapest(line + AWAY * (away[:, None] / reach) ** 2)
+    there = np.arange(w)
+    sure = smoothstep(1 - line[path, there], *DARK)
+    spread = EVENLY * eye
+    both = cv2.GaussianBlur(np.stack([sure * away[path], sure], 1).astype(np.float32), (1, 0), 1, sigmaY=spread)
+    return (depth + slope * both[:, 0]).astype(np.float32)
+
+
+def _cheapest(cost: np.ndarray) -> np.ndarray:
+    """(w,) the row of each column of (k, w) costs on the path that costs least (Viterbi 1967)."""
+    rows = np.arange(len(cost))
+    change = STEEP * np.abs(rows[:, None] - rows)
+    total, came = cost[:, 0], []
+    for column in cost[:, 1:].T:
+        step = total[:, None] + change
+        came.append(step.argmin(0))
+        total = step.min(0) + column
+    at = [int(total.argmin())]
+    for back in reversed(came):
+        at.append(int(back[at[-1]]))
+    return np.array(at[::-1])
