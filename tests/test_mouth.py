@@ -596,6 +596,8 @@ def test_the_upper_edge_of_lower_teeth_belongs_to_them():
     assert not _upper_edge(grey, seen, teeth, below, 2.0).any()  # so much is no edge
     assert not _upper_edge(grey, seen, 0 * teeth, below, 4.0).any()  # no teeth
     assert not _upper_edge(grey, 0 * seen, teeth, below, 4.0).any()
+    covered = seen * (np.arange(len(seen))[:, None] >= 20)  # what reaches the upper lip hangs from it
+    assert not _upper_edge(grey, covered, teeth, below, 4.0).any()
     lit = np.where(grey == 30, 80, grey)  # behind the teeth, so that all above them is bright as well
     lit[20:22, 8], lit[15:22, 12] = 30, 160  # a dark line between two teeth, and something bright above one
     edge[20:22, [8, 12]] = True
@@ -712,6 +714,18 @@ def test_a_row_is_that_of_most_teeth_which_look_the_same() -> None:
         assemble([replace(largest, score=0.07), *same[:3]], 90, False).picture, assemble([largest], 90, False).picture
     )
     assert assemble([largest, *same[:3]], 90, False, 4) is None
+
+
+def test_of_a_rows_place_those_know_most_that_show_most_teeth() -> None:
+    row = teeth_row()
+    lips = mouth_of(90, 40) + np.float32([50, 24])
+    best, other = (
+        Kept(score, n, np.roll(row.picture, by, 1), np.roll(row.teeth, by, 1), row.light, lips, np.zeros(2, np.float32))
+        for score, n, by in ((0.02, 1, 0), (0.02, 9, 2))
+    )
+    places = [assemble([best, replace(other, score=score)], 90, False).place[0, 2] for score in (0.02, 0.005)]
+    np.testing.assert_allclose(places, [places[0], 0.4 * places[0]], atol=0.1)
+    assert abs(places[0]) > 0.8
 
 
 def test_the_lower_row_ends_where_its_teeth_lie_highest() -> None:

@@ -137,8 +137,9 @@ def assemble(kept: list[Kept], pixels: float, is_lower: bool, fewest: int = 1) -
     picture = _lengthen(picture, teeth, round(UNDER * pixels), step)
     picture = _end_in_gum(picture, seen, step, TALL[is_lower] * pixels, PASSES * pixels, _gum(light))
     picture, arch = _arch(picture, teeth, pixels, SHADED[is_lower])
-    # Every one of them was put a little beside its place: their mean is nearer to it.
-    still[:, 2] = -np.mean(beside, axis=0)
+    # Every one of them was put a little beside its place: their mean is nearer to it. The less teeth one shows, the
+    # less sure it is.
+    still[:, 2] = -np.average(beside, axis=0, weights=[k.score for k in kept])
     return Row(picture, teeth, light, still, arch)
 
 

@@ -408,7 +408,8 @@ def _upper_edge(
         edge = np.minimum.accumulate((bright | lower)[::-1], axis=0)[::-1] & ~lower
         under = np.minimum.accumulate(bright | ~lower, axis=0) & lower
         tall, taller = edge.sum(0), (under & (like_teeth > 0.5)).sum(0)
-        out |= edge & (tall < most) & (2 * tall < taller)
+        free = ~edge[inside.argmax(0), np.arange(edge.shape[1])]  # what reaches the upper lip is the upper row
+        out |= edge & (tall < most) & (2 * tall < taller) & free
     # Dark lines between two teeth go with them, and no lines of what is lit up above do.
     tooth, out = np.ones((1, 2 * round(most / 2) + 1), np.uint8), out.astype(np.uint8)
     for how in (cv2.MORPH_CLOSE, cv2.MORPH_OPEN):
