@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from talkedit.geometry.openings import smoothstep
+from talkedit.mouth.cheapest import cheapest_way
 from talkedit.mouth.rows import skin_around, toothness
 from talkedit.track.measures import eye_distance, mouth_opening
 from talkedit.track.topology import INNER_LIPS, LIP_PAIRS, LOWER_LIP_RINGS, UPPER_LIP_RINGS
@@ -121,17 +122,10 @@ def _cost(
 
 
 def _cheapest(cost: np.ndarray) -> np.ndarray:
-    """(9,) the moves that cost least together, between corners that stay (Viterbi 1967)."""
-    end = EVEN * np.abs(_WAYS[:, 0])
-    total, came = cost[:, 0] + end, []
-    for column in cost[:, 1:].T:
-        step = total[:, None] + _UNLIKE_NEIGHBOUR
-        came.append(step.argmin(0))
-        total = step.min(0) + column
-    at = [int((total + end).argmin())]
-    for back in reversed(came):
-        at.append(int(back[at[-1]]))
-    return _WAYS[at[::-1], 0]
+    """(9,) the moves that cost least together, between corners that stay."""
+    cost = cost.copy()
+    cost[:, [0, -1]] += EVEN * np.abs(_WAYS)
+    return _WAYS[cheapest_way(cost, _UNLIKE_NEIGHBOUR), 0]
 
 
 def _evenly(values: np.ndarray, corners: float | None = None) -> np.ndarray:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from talkedit.geometry.openings import smoothstep
+from talkedit.mouth.cheapest import cheapest_way
 
 # How far to either side the line is looked for, over the eye distance; what it costs to lie there, beside a line that
 # is black between white; and to be a pixel further off than beside it.
@@ -48,24 +49,8 @@ def parting(grey: np.ndarray, inside: np.ndarray, between: np.ndarray, depth: fl
     level *= seen
     above, below = (np.maximum.accumulate(v, 0) for v in (level, level[::-1]))
     line = np.where(seen > 0.5, level / np.maximum(np.minimum(above, below[::-1]), 1), 1)
-    path = _cheapest(line + AWAY * (away[:, None] / reach) ** 2)
-    there = np.arange(w)
-    sure = smoothstep(1 - line[path, there], *DARK)
-    spread = EVENLY * eye
-    both = cv2.GaussianBlur(np.stack([sure * away[path], sure], 1).astype(np.float32), (1, 0), 1, sigmaY=spread)
-    return (depth + slope * both[:, 0]).astype(np.float32)
-
-
-def _cheapest(cost: np.ndarray) -> np.ndarray:
-    """(w,) the row of each column of (k, w) costs on the path that costs least (Viterbi 1967)."""
-    rows = np.arange(len(cost))
-    change = STEEP * np.abs(rows[:, None] - rows)
-    total, came = cost[:, 0], []
-    for column in cost[:, 1:].T:
-        step = total[:, None] + change
-        came.append(step.argmin(0))
-        total = step.min(0) + column
-    at = [int(total.argmin())]
-    for back in reversed(came):
-        at.append(int(back[at[-1]]))
-    return np.array(at[::-1])
+    steep = STEEP * np.abs(away[:, None] - away)
+    path = cheapest_way(line + AWAY * (away[:, None] / reach) ** 2, steep)
+    sure = smoothstep(1 - line[path, np.arange(w)], *DARK)
+    off = (sure * away[path]).astype(np.float32)[None]
+    return (depth + slope * cv2.GaussianBlur(off, (0, 0), EVENLY * eye, sigmaY=1.0)[0]).astype(np.float32)
