@@ -1658,6 +1658,26 @@ def test_no_light_line_goes_along_a_lip_that_comes_down_over_its_teeth() -> None
     assert light[0] < 0.5 * light[1] and light[1] > 60
 
 
+def test_lower_teeth_alone_show_where_the_frame_shows_them() -> None:
+    source, target = face(0.0), face(0.0)
+    target[INNER_LIPS[11:], 1] += 16
+    pose = find_pose(source, model().at_landmarks(model().mean))
+    frame, (row, *_) = draw(source, 16), remembered().solve(0.6).placed(pose, pose.to_model(source))
+    meshes = [np.asarray(model().position @ v).astype(np.float32) for v in (source, target)]
+    warp = build_warp(*meshes, model().triangles, model().uv, frame.shape)
+    loop, moved = (mesh[model().mouth_loop, :2] for mesh in meshes)
+    inside = look_inside(frame, loop, 90.0, 0.55, (row, row), Registration())
+    shown = {}
+    for rows in ((row, row), (None, row)):
+        for lit in (0.0, 1.0):
+            picture = sample(frame, warp)
+            fill_mouth(picture, frame, warp, with_parts(inside, row=rows, lit=(0.0, lit)), moved, np.zeros((2, 2)))
+            at = polygon(moved - np.float32([warp.x0, warp.y0]), picture.shape[:2]) > 0.5
+            shown[rows[0] is None, lit] = int(teeth_of(picture)[at].sum())
+    assert shown[True, 0.0] == 0 and shown[True, 1.0] > 60
+    assert shown[False, 0.0] > 60  # behind upper ones
+
+
 def test_teeth_between_lips_hardly_apart_lie_in_their_shadow_unless_the_frame_shows_their_light() -> None:
     source, light = face(0.0), {}
     pose = find_pose(source, model().at_landmarks(model().mean))

@@ -160,7 +160,10 @@ def fill_mouth(
             teeth = part.row.where(from_row, shape)
             if whole > 0:
                 teeth += whole * (part.row.where(from_row, shape, wide=True) - teeth)
-            out = max(opened, smoothstep(part.lit, *TELLS)) * smoothstep(part.trust, *FADES)
+            told = smoothstep(part.lit, *TELLS)
+            # Lower teeth alone, under the dark where nobody knows any others, are a bar unless the frame shows them.
+            alone = k == 1 and inside.parts[0].row is None and inside.guess is None
+            out = (told if alone else max(opened, told)) * smoothstep(part.trust, *FADES)
             teeth *= (alpha > 0) * np.float32(out) * (1 - drawn)
             colours = np.zeros((*shape, 3), np.uint8)
             there = around(teeth > 0)
