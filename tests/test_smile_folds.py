@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from talkedit.facemodel.load import load_face_model
-from talkedit.mouth.smile_folds import PATHS, PORES, without_folds
+from talkedit.mouth.smile_folds import LIFTED, PATHS, PORES, without_folds
 from talkedit.track.topology import FACE_OVAL, INNER_LIPS, OUTER_LIPS
 
 SKIN, LIP = (190, 140, 120), (150, 80, 80)
@@ -62,12 +62,15 @@ def test_folds_go_as_far_as_the_mouth_is_narrowed_and_nothing_else_does(landmark
 
 
 def test_a_mouth_that_stays_or_widens_or_is_narrow_keeps_its_folds(landmarks):
-    picture, eye = draw(landmarks), eye_of(landmarks)
-    for by, wide in ((0.0, 1.2), (-0.2, 1.2), (0.3, 0.7)):
-        assert without_folds(picture, landmarks, *narrowed(landmarks, by, wide), eye) is picture
+    picture, eye, fold = draw(landmarks), eye_of(landmarks), on_folds(landmarks)
+    for by in (0.0, -0.2):
+        assert without_folds(picture, landmarks, *narrowed(landmarks, by, 1.2), eye) is picture
+    out = without_folds(picture, landmarks, *narrowed(landmarks, 0.3, 0.7), eye)
+    narrow, whole = (float((SKIN[0] - p[..., 0][fold].astype(float)).mean()) for p in (out, picture))
+    assert narrow > 0.85 * whole
 
 
-def test_a_beards_shadow_that_ends_at_the_fold_loses_some_of_its_hue_and_nothing_of_its_light(landmarks):
+def test_a_beards_shadow_that_ends_at_the_fold_loses_some_of_its_hue_and_little_else(landmarks):
     picture, grey = np.full((520, 480, 3), SKIN, np.float32), np.float32((160, 150, 145))
     cv2.fillPoly(
         picture, [np.round(np.r_[landmarks[PATHS[0]], landmarks[PATHS[1]][::-1]].mean(1)).astype(int)], grey.tolist()
@@ -81,7 +84,7 @@ def test_a_beards_shadow_that_ends_at_the_fold_loses_some_of_its_hue_and_nothing
     )
     whole = float(np.log(SKIN[0] / SKIN[2]))
     assert hue[0] < 0.5 * whole and hue[1] > hue[0] + 0.1 * (whole - hue[0])
-    assert light[1] == pytest.approx(light[0], abs=0.05)
+    assert light[0] - 0.02 < light[1] < light[0] + LIFTED[0] * LIFTED[1]  # a beard stays dark
 
 
 def test_skin_keeps_its_grain(landmarks):

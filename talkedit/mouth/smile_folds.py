@@ -2,8 +2,8 @@
 
 Skin that is let go is smooth again, and skin that is drawn after the corners is not mottled. Between the nose's wings
 and the sides of the chin, what is finer than the cheek's shape and deeper than its grain is taken out, of each colour:
-shadows in folds are redder than what is beside them. So is the difference in hue between its sides: what the shadow of
-a beard ends at is gone, and drawn after the corners it would be a patch.
+shadows in folds are redder than what is beside them. Of any mouth, the shadow of a beard or of the corners loses some
+of its hue and a little of its dark: drawn after the corners it would be a patch.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from talkedit.mouth.rows import width_of
 from talkedit.track.topology import FACE_OVAL, OUTER_LIPS
 
 # Lips that an edit makes so much narrower, and that are so wide, over the eye distance, let folds go; and how much.
+# Patches fade however wide they are.
 NARROWS, WIDE, SHARE = (0.02, 0.08), (0.46, 0.58), 0.85
 # The fold's path, between pairs of landmarks right of the mouth, and left of it.
 PATHS = (
@@ -28,6 +29,8 @@ NOSE = np.array([1, 2, 4, 48, 49, 64, 97, 98, 129, 278, 279, 294, 326, 327, 358]
 # Over the eye distance: how far to either side of the path folds lie; how far from lips, nose and the face's outline;
 # how fine and how coarse they are, and over what hues are evened.
 ASIDE, OFF, FINE, COARSE, BROAD = (0.07, 0.15), (0.01, 0.035), 0.006, 0.05, 0.15
+# How much of what is darker than its surroundings is lifted, up to which depth: a beard stays.
+LIFTED = (0.6, 0.15)
 SMALL = 4.0  # pixels that a mean over more is made on
 PORES = 0.035  # what is no deeper, as a change of a colour's logarithm, is the skin's own grain and stays
 
@@ -35,7 +38,7 @@ PORES = 0.035  # what is no deeper, as a change of a colour's logarithm, is the 
 def without_folds(
     rgb: np.ndarray, landmarks: np.ndarray, loop: np.ndarray, target: np.ndarray, eye: float
 ) -> np.ndarray:
-    """A frame with as much of the folds taken out as an edit narrows the mouth.
+    """A frame with as much of folds and patches taken out as an edit narrows the mouth.
 
     Args:
         rgb: (H, W, 3) uint8.
@@ -48,20 +51,31 @@ def without_folds(
         (H, W, 3) uint8; ``rgb`` itself where there is nothing to do.
     """
     before, after = (width_of(lips) / eye for lips in (loop, target))
-    share = SHARE * float(smoothstep(before - after, *NARROWS) * smoothstep(before, *WIDE))
-    if share <= 0:
+    tone = SHARE * float(smoothstep(before - after, *NARROWS))
+    if tone <= 0:
         return rgb
+    share = tone * float(smoothstep(before, *WIDE))
     out = rgb.copy()
     nose = cv2.convexHull(landmarks[NOSE, :2].astype(np.float32))[:, 0]
     for path in PATHS:
         _smooth(
-            out, landmarks[path, :2].mean(1), landmarks[FACE_OVAL, :2], (landmarks[OUTER_LIPS, :2], nose), eye, share
+            out,
+            landmarks[path, :2].mean(1),
+            landmarks[FACE_OVAL, :2],
+            (landmarks[OUTER_LIPS, :2], nose),
+            eye,
+            (share, tone),
         )
     return out
 
 
 def _smooth(
-    rgb: np.ndarray, path: np.ndarray, face: np.ndarray, others: tuple[np.ndarray, ...], eye: float, share: float
+    rgb: np.ndarray,
+    path: np.ndarray,
+    face: np.ndarray,
+    others: tuple[np.ndarray, ...],
+    eye: float,
+    shares: tuple[float, float],
 ) -> None:
     """Smooths along a (K, 2) path in the (N, 2) outline of a face, beside those of what is no cheek, in place."""
     x0, y0, x1, y1 = bounds(path, rgb.shape, round((ASIDE[1] + 2 * BROAD) * eye))
@@ -79,11 +93,11 @@ def _smooth(
     where = skin * (1 - smoothstep(aside, *ASIDE)).astype(np.float32)
     level = np.log(np.maximum(area, 4).astype(np.float32))
     fine, coarse, broad = (_mean(level, skin, spread * eye) for spread in (FINE, COARSE, BROAD))
-    depth = coarse - fine
-    depth -= np.clip(depth, -PORES, PORES)
-    hue = broad - coarse  # the shadow of a beard that the fold ended
-    depth += hue - hue.mean(2, keepdims=True)
-    gain = np.exp((share * where)[..., None] * depth)
+    depth, tone = coarse - fine, broad - coarse
+    light = tone.mean(2, keepdims=True)
+    change = shares[0] * (depth - np.clip(depth, -PORES, PORES))
+    change += shares[1] * (tone - light + LIFTED[0] * np.clip(light, 0, LIFTED[1]))
+    gain = np.exp(where[..., None] * change)
     area[:] = np.clip(area * gain + 0.5, 0, 255).astype(np.uint8)
 
 
