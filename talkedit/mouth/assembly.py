@@ -331,8 +331,7 @@ def _arch(
     height = teeth.sum(0)
     tall = height > SPARSE * np.percentile(height, 98)
     best = _run(tall, int(np.argmax(height)))
-    parts = [_beyond_gap(tall, best, -1, pixels), best, _beyond_gap(tall, best, 1, pixels)]
-    full = np.concatenate(parts)
+    full = np.concatenate([_beyond_gap(tall, best, -1, pixels), best, _beyond_gap(tall, best, 1, pixels)])
     if len(full) < 3 or not (teeth > 0.5).any():
         return picture, teeth
     out, arch, w = picture.copy(), teeth.copy(), teeth.shape[1]

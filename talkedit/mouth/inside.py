@@ -402,14 +402,13 @@ def _upper_edge(
     if not inside.any():
         return inside
     dark, light = np.percentile(grey[inside], (5, 90))
-    out = np.zeros_like(inside)
+    out, top = np.zeros_like(inside), (inside.argmax(0), np.arange(inside.shape[1]))
     for share in EDGES:
         bright = (grey > dark + share * (light - dark)) & inside
         edge = np.minimum.accumulate((bright | lower)[::-1], axis=0)[::-1] & ~lower
         under = np.minimum.accumulate(bright | ~lower, axis=0) & lower
         tall, taller = edge.sum(0), (under & (like_teeth > 0.5)).sum(0)
-        free = ~edge[inside.argmax(0), np.arange(edge.shape[1])]  # what reaches the upper lip is the upper row
-        out |= edge & (tall < most) & (2 * tall < taller) & free
+        out |= edge & (tall < most) & (2 * tall < taller) & ~edge[top]  # what reaches the upper lip is the upper row
     # Dark lines between two teeth go with them, and no lines of what is lit up above do.
     tooth, out = np.ones((1, 2 * round(most / 2) + 1), np.uint8), out.astype(np.uint8)
     for how in (cv2.MORPH_CLOSE, cv2.MORPH_OPEN):

@@ -275,11 +275,10 @@ def _parted(x: np.ndarray, y: np.ndarray, loop: np.ndarray) -> np.ndarray:
         x, y: (1, w) and (h, 1) pixel positions.
         loop: (20, 2) inner lips.
     """
-    along = along_lips(loop)
+    along, across = along_lips(loop), across_lips(loop)
     at = [np.maximum.accumulate(loop[lip] @ along) for lip in _LIPS]
-    across = [loop[lip] @ across_lips(loop) for lip in _LIPS]
     knots = np.linspace(at[0][0], at[0][-1], 33)
-    upper, lower = (np.interp(knots, a, b) for a, b in zip(at, across, strict=True))
+    upper, lower = (np.interp(knots, a, loop[lip] @ across) for a, lip in zip(at, _LIPS, strict=True))
     apart = np.maximum(lower - upper, 0)
     return np.interp(x * along[0] + y * along[1], knots, apart, 0, 0).astype(np.float32)
 

@@ -105,8 +105,6 @@ def _mean(level: np.ndarray, skin: np.ndarray, sigma: float) -> np.ndarray:
     """(h, w, 3) float32 ``level`` (h, w, 3) of the (h, w) 0..1 skin around each place, over so many pixels."""
     (h, w), step = skin.shape, max(1, int(sigma / SMALL))
     both = np.dstack([level * skin[..., None], skin])
-    if step > 1:
-        both = cv2.resize(both, (-(-w // step), -(-h // step)), interpolation=cv2.INTER_AREA)
-    both = cv2.GaussianBlur(both, (0, 0), sigma / step)
-    both = cv2.resize(both, (w, h), interpolation=cv2.INTER_LINEAR) if step > 1 else both
+    both = cv2.resize(both, (-(-w // step), -(-h // step)), interpolation=cv2.INTER_AREA)
+    both = cv2.resize(cv2.GaussianBlur(both, (0, 0), sigma / step), (w, h), interpolation=cv2.INTER_LINEAR)
     return both[..., :3] / np.maximum(both[..., 3:], 1e-3)
