@@ -39,6 +39,7 @@ from talkedit.mouth.inside import (
     CAVITY_RED,
     CAVITY_SHARE,
     STAYS,
+    TORN,
     Inside,
     _behind_dark,
     _beyond,
@@ -68,6 +69,7 @@ from talkedit.mouth.interior import (
 from talkedit.mouth.invention import OPENED, invent, plausible
 from talkedit.mouth.lips import beside_lips, between_lips
 from talkedit.mouth.memory import KEPT, LOWEST_REST, SPACING, MouthMemory
+from talkedit.mouth.parting import parting
 from talkedit.mouth.registration import _BACK, _ENOUGH, _FAR, _FARTHEST, Registration, find
 from talkedit.mouth.rows import (
     Row,
@@ -679,6 +681,28 @@ def test_the_memory_learns_where_upper_teeth_end() -> None:
     assert np.median(memory.ends) == pytest.approx(float(place[1, :2] @ low + place[1, 2]), abs=3)
 
 
+@pytest.mark.parametrize(("ends", "told"), [((40,) * 3, False), ((40, 40, 40, 45), False), ((40, 40, 40, 41), True)])
+def test_a_few_mouths_that_agree_tell_where_upper_teeth_end(ends: tuple[float, ...], told: bool) -> None:
+    """Without them a mouth full of both rows is parted where most people's upper teeth end."""
+    landmarks, edge = face(0.2), face(0.2)[INNER_LIPS[3:8], 1].min() + 16
+    memory = remembered()
+    memory.ends = list(ends)
+    assert memory._agree() == told
+    place = memory.grid.place(find_pose(landmarks, memory.mean), np.zeros(2, np.float32))
+    w, h = memory.grid.size
+    both = cv2.warpAffine(draw(landmarks, 60), place, (w, h), flags=cv2.INTER_AREA)
+    loop = landmarks[INNER_LIPS, :2] @ place[:, :2].T + place[:, 2]
+    rows = []
+    for down in (0.0, 8.0):
+        memory.ends = [float(place[1, :2] @ [220, edge + down] + place[1, 2]) + v - 40 for v in ends]
+        seen = (
+            memory._again(Kept(1.0, 0, both, np.ones((h, w), np.float32), np.float32(SKIN), loop, np.zeros(2))).seen
+            > 0.5
+        )
+        rows.append(float(np.flatnonzero(seen.any(1)).max()))
+    assert rows[1] - rows[0] == (pytest.approx(8 * place[1, 1], abs=1.5) if told else 0)
+
+
 def _same_and_others() -> tuple[list[Kept], list[Kept]]:
     """Four kept mouths of one row, and three that each look like another."""
     row, rng = teeth_row(), np.random.default_rng(0)
@@ -745,6 +769,38 @@ def test_a_highlight_at_the_edge_of_the_lip_does_not_go_on_under_it() -> None:
     assert brightest[0] <= GLOSS and (np.diff(brightest.astype(float)) <= 0).all() and brightest[5] < 1
 
 
+def test_teeth_go_on_beyond_tracked_lips_as_rows_are_parted(monkeypatch) -> None:
+    landmarks = face(0.2)
+    frame, loop = draw(landmarks, 30), landmarks[INNER_LIPS, :2]
+    x, top = round(float(loop[:, 0].mean())), round(float(loop[3:8, 1].min()))
+    known = []
+    monkeypatch.setattr(
+        "talkedit.mouth.inside.parting", lambda grey, inside, *a: known.append(inside) or parting(grey, inside, *a)
+    )
+    cut = np.minimum(loop, [np.inf, top + 20])
+    corner = look_inside(frame, cut, 173.0, 0.55, (None, None), Registration()).corner
+    column = known[0][:, x + 3 - corner[0]]
+    assert column[top + 8 - corner[1] : top + 21 - corner[1]].min() > 0.9
+    assert column[top + 28 - corner[1] :].max() < 0.1  # no further
+
+
+@pytest.mark.parametrize("line", [0.6, 1.0])
+def test_below_a_line_that_is_seen_nothing_is_the_upper_rows_however_far_it_was_remembered(line: float) -> None:
+    landmarks = face(0.2)
+    frame, loop = draw(landmarks, 30), landmarks[INNER_LIPS, :2]
+    x, top = round(float(loop[:, 0].mean())), round(float(loop[3:8, 1].min()))
+    between = np.s_[top + 16 : top + 18, x - 40 : x + 41]
+    frame[between] = frame[between] * line
+    pose = find_pose(landmarks, model().at_landmarks(model().mean))
+    upper, _ = remembered().solve(0.6).placed(pose, pose.to_model(landmarks))
+    upper = replace(upper, teeth=cv2.dilate(upper.teeth, np.ones((9, 1), np.uint8), anchor=(0, 8)))
+    registration = Registration()
+    registration.place = lambda row, *_: row
+    inside = look_inside(frame, loop, 173.0, 0.55, (upper, None), registration)
+    below = inside.parts[0].own[top + 20 - inside.corner[1], x - 20 - inside.corner[0] : x + 21 - inside.corner[0], 3]
+    assert below.max() < 0.1 if line < 1 else np.median(below) > 0.8
+
+
 def test_rows_touch_where_both_show_and_no_dark_lies_between_them() -> None:
     eye, (h, w) = 100.0, (24, 24)
     down = np.repeat(((np.arange(h, dtype=np.float32) - 12) / eye)[:, None], w, 1)
@@ -765,14 +821,27 @@ def test_rows_touch_where_both_show_and_no_dark_lies_between_them() -> None:
     assert shot.together(0.25) == 0.25
 
 
-def test_rows_that_touch_part_only_as_an_edit_parts_them_far() -> None:
+def test_rows_that_touch_part_only_as_an_edit_parts_them_far(monkeypatch) -> None:
+    monkeypatch.setattr(interior, "COVERS", 0.0)
     eye, lips = 100.0, np.zeros((20, 2), np.float32)
     for apart, kept in ((0.5 * TOUCH[0], 1.0), (sum(TOUCH) / 2, 0.5), (TOUCH[1], 0.0)):
         jaws = np.float32([[1, -2], [1, -2 + apart * eye / (1 - interior.RIDES)]])
-        free, held = (_ways(jaws, lips, mouth_of(60, 10), touch, 0.0, eye) for touch in (0.0, 1.0))
+        free, held = (_ways(jaws, lips, mouth_of(60, 10), touch, apart, eye) for touch in (0.0, 1.0))
         np.testing.assert_allclose(free[1] - free[0], [0, apart * eye], atol=1e-4)
         np.testing.assert_allclose(held[1] - held[0], [0, (1 - kept) * apart * eye], atol=1e-3)
         np.testing.assert_array_equal(held[0], free[0])
+
+
+@pytest.mark.parametrize("roll", [0.0, 0.5])
+def test_rows_part_no_further_than_lips_do(roll: float) -> None:
+    turn = np.float32([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
+    source, eye, none = mouth_of(60, 10) @ turn, 100.0, np.zeros((20, 2), np.float32)
+    jaws = np.float32([[1, 0], [1, 10]]) @ turn
+    for further, parted in ((-0.1, 0.0), (0.0, 0.0), (0.02, 2.0), (0.3, 10 * (1 - interior.RIDES))):
+        upper, lower = _ways(jaws, none, source, 0.0, further, eye) @ turn.T
+        np.testing.assert_allclose(lower - upper, [0, parted], atol=1e-3)
+        upper, lower = _ways(jaws, none, mouth_of(60, 25) @ turn, 0.0, further, eye) @ turn.T  # lips that are wide open
+        np.testing.assert_allclose(lower - upper, [0, 10 * (1 - interior.RIDES)], atol=1e-3)
 
 
 def mouth_of(width: float, height: float) -> np.ndarray:
@@ -789,7 +858,7 @@ def test_lower_teeth_stay_behind_a_lip_that_drops_further_than_its_jaw(roll: flo
     for drop, rides in ((0.0, interior.RIDES), (6.0, interior.FOLLOWS)):  # a lip that stays, and one that drops
         moved = np.zeros((20, 2), np.float32)
         moved[10:] = np.float32([0, drop]) @ turn
-        way = _ways(jaws, moved, source, 0.0, 0.0, eye)[1] @ turn.T
+        way = _ways(jaws, moved, source, 0.0, 0.1, eye)[1] @ turn.T
         lip = drop * float(interior._WEIGHTS[:-1].sum())  # all of it but the corner that both lips share
         assert way == pytest.approx([0, 2 + rides * (lip - 2)], abs=1e-3)
 
@@ -798,15 +867,15 @@ def test_lower_teeth_stay_behind_a_lip_that_drops_further_than_its_jaw(roll: flo
 def test_lower_teeth_sink_behind_their_lip_as_a_jaw_drops_out_of_a_grin(roll: float) -> None:
     turn = np.float32([[np.cos(roll), np.sin(roll)], [-np.sin(roll), np.cos(roll)]])
     source, eye, none = mouth_of(60, 10) @ turn, 100.0, np.zeros((20, 2), np.float32)
-    apart = np.float32([[0, 0], [0, 10]]) @ turn
+    apart = np.float32([[0, 0], [0, 1]]) @ turn
     for shut, further, sinks in (
         (1.0, 0.13, 0.1),
         (0.5, 0.13, 0.05),
         (0.0, 0.13, 0.0),
-        (1.0, DROPPED, 0.0),
+        (1.0, 0.01, 0.0),
         (1.0, -0.1, 0),
     ):
-        still, moved = (_ways(apart, none, source, shut, more, eye) @ turn.T for more in (0.0, further))
+        still, moved = (_ways(apart, none, source, shut, more, eye) @ turn.T for more in (DROPPED, further))
         np.testing.assert_array_equal(moved[0], still[0])
         np.testing.assert_allclose(moved[1] - still[1], [0, COVERS * sinks * eye], atol=1e-3)
 
@@ -1596,6 +1665,38 @@ def test_crumbs_far_from_the_lip_stay_until_the_mouth_opens() -> None:
     assert stays > 150 and gone == pytest.approx(dark, abs=5) and dark < 0.4 * stays
     told = fill(replace(all_of_it, dark=1.0))[here][..., 2].mean()  # frames have shown what comes along
     assert told == pytest.approx(stays, rel=0.05)
+
+
+def test_light_behind_the_rows_is_torn_near_their_line_and_teeth_are_not() -> None:
+    frame, loop, eye = draw(face(0.2), 16), face(0.2)[INNER_LIPS, :2], 173.0
+    pose = find_pose(face(0.2), model().at_landmarks(model().mean))
+    rows = remembered().solve(0.6).placed(pose, pose.to_model(face(0.2)))
+    inside = look_inside(frame, loop, eye, 0.55, rows, Registration())
+    (x, top), torn = np.round(np.float32([loop[:, 0].mean(), loop[3:8, 1].min()]) - inside.corner).astype(int), []
+    for part in inside.parts:
+        torn = part.torn[:, x - 5 : x + 6].mean(1)  # five teeth and lines between them
+        below = torn[top + 19 : round(top + TORN * eye + 40)]
+        assert torn[top + 4 : top + 12].max() < 0.3 and below.max() > 0.5
+        assert (np.diff(below[below.argmax() :]) <= 1e-6).all() and below[-1] == 0  # ever less, and nothing far off
+
+
+@pytest.mark.parametrize(("further", "gone"), [(0.5, False), (10.0, True)])
+def test_what_lies_behind_the_rows_turns_dark_as_a_mouth_opens_further(further: float, gone: bool) -> None:
+    fill, loop, inside = below_upper_teeth(further)
+    upper, lower = (replace(part, row=None) for part in inside.parts)
+    marked, none = np.ones_like(lower.own) * np.float32([255, 0, 255, 1]), np.zeros_like(lower.torn)
+    x, y = round(float(loop[:, 0].mean())), round(float(loop[15, 1]))
+    here = np.s_[y - 7 : y - 4, x - 4 : x + 5]
+    for which in (0, 1):  # either part goes its way where no row is known
+        bare = [replace(part, own=0 * marked, beyond=0 * marked, torn=none, shaded=none) for part in (upper, lower)]
+        views = []
+        for own, torn in ((marked, none), (marked, none + 1), (0 * marked, none)):
+            parts = list(bare)
+            parts[which] = replace(bare[which], own=own, torn=torn)
+            views.append(fill(replace(inside, dark=1.0, parts=tuple(parts)))[here][..., 2].mean())
+        whole, torn, dark = views
+        assert whole > dark + 40
+        assert torn == pytest.approx(dark if gone else whole, abs=3)
 
 
 def test_the_dark_between_grey_lips_is_grey_and_between_red_ones_redder() -> None:

@@ -33,17 +33,20 @@ def test_a_dark_line_is_followed_as_it_bends_and_leans(bend, tilt) -> None:
     x = np.arange(W, dtype=np.float32)
     line = 32 + tilt * (x - W / 2) - bend * ((x - W / 2) / 60) ** 2
     between = depths(tilt)
-    found = parting(*mouth(line), between, float((32 - 6) / 48) + 0.04, EYE)
+    found, told = parting(*mouth(line), between, float((32 - 6) / 48) + 0.04, EYE)
     rows = found * 48 + 6 + tilt * (x - W / 2)
     assert np.abs(rows - line)[20:120].max() < 1.5
+    assert told[25:115].min() > 0.95
 
 
 def test_rows_that_nothing_dark_parts_do_so_at_one_depth() -> None:
     level = np.full(W, 32.0)
     for grey, inside in (mouth(level, dark=195.0), (mouth(level)[0], np.zeros((H, W), np.float32))):
-        np.testing.assert_allclose(parting(grey, inside, depths(), 0.6, EYE), 0.6, atol=0.005)
+        found, told = parting(grey, inside, depths(), 0.6, EYE)
+        np.testing.assert_allclose(found, 0.6, atol=0.005)
+        assert told.max() < 0.05
 
 
 def test_a_line_that_lies_too_far_off_is_another() -> None:
-    found = parting(*mouth(np.full(W, 30.0 - 2 * REACH * EYE)), depths(), 0.5, EYE)
+    found, _ = parting(*mouth(np.full(W, 30.0 - 2 * REACH * EYE)), depths(), 0.5, EYE)
     np.testing.assert_allclose(found, 0.5, atol=0.02)

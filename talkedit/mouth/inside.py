@@ -14,6 +14,7 @@ from talkedit.composite.warp import bounds
 from talkedit.geometry.openings import smoothstep
 from talkedit.mouth.alignment import polygon
 from talkedit.mouth.lips import beside_lips
+from talkedit.mouth.parting import parting
 from talkedit.mouth.registration import Registration
 from talkedit.mouth.rows import (
     MIDDLE,
@@ -53,6 +54,13 @@ ROUNDED, RIMMED, TOOTHED, STAYS = (0.36, 0.4), 0.4, (0.2, 0.26), (0.14, 0.06)
 # Near the lips, what is so much redder than the teeth that are remembered there is the lips' light on them.
 TINGED = (0.05, 0.12)
 DIMMED = (0.7, 0.9)  # and what is so much darker is their shadow
+# Tracked lips may lie inside the real ones, with teeth up to so far beyond them, over the eye distance.
+UNDER = 0.02
+# Over which area of the teeth that show, in squared eye distances, their line bends: in a slit it is any dark line.
+BENDS = (0.01, 0.02)
+SIDE = 0.08  # softness of the line between the rows, over the gap
+# Within that distance of the line, over the eye distance, what is no tooth lies more and more behind both rows.
+TORN = 0.06
 BENT = (0.02, 0.04)  # how far from a straight line rows end, over the eye distance
 BELIEVED = (0.4, 0.8)  # trust in a lower row that surely shows
 # What shows between upper teeth and a lower lip so near below them, over the eye distance, is no part of a lower row
@@ -92,6 +100,8 @@ class Part:
         beyond: the same of what the row's colours are continued with under its lip; all zero between the lips.
         shaded: (h, w) float32 0..1, own pixels that do not come along: those too dark for teeth where a wider mouth
             would show the row; without a lower row, crumbs below the upper one as the mouth opens.
+        torn: (h, w) float32 0..1, own pixels that are no teeth, so near to the line between the rows that they would be
+            torn apart as the mouth opens.
         row: remembered teeth, laid onto the own ones; None where there are none.
         gain: what the remembered colours are multiplied by.
         lit: 0..1, how far its own teeth tell the light that it lies in.
@@ -101,6 +111,7 @@ class Part:
     own: np.ndarray
     beyond: np.ndarray
     shaded: np.ndarray
+    torn: np.ndarray
     row: Row | None
     gain: float
     lit: float
@@ -211,7 +222,7 @@ def look_inside(
             shows=0.0,
             rounded=0.0,
             corner=corner,
-            parts=tuple(Part(none, none, share, row, gain, 0.0, float(trust)) for row, gain, trust in kept),
+            parts=tuple(Part(none, none, share, share, row, gain, 0.0, float(trust)) for row, gain, trust in kept),
             shut=0.0,
             cavity=_known_cavity(lips, registration),
             dark=registration.dark,
@@ -229,9 +240,11 @@ def look_inside(
     like_teeth = toothness(rgb, light)
     like_teeth = np.maximum(like_teeth, seen * with_stained(rgb, like_teeth * seen, eye))
     look = _Look(area, grey, seen, like_teeth, between, here, corner, eye, feather)
-    rows, teeth, lower, side, shut = _part(look, behind, registration, smiles)
+    rows, teeth, lower, down, shut = _part(look, behind, registration, smiles)
     cavity = _cavity_colour(rgb, grey, seen, lips, registration)
-    beyond = _continued(rgb, seen * np.float32(shows), lower, side, eye)
+    beyond = _continued(rgb, seen * np.float32(shows), lower, _side(look, down), eye)
+    by_line = 1 - smoothstep(np.abs(down), 0, TORN)
+    torn = [((1 - np.maximum(like_teeth, row)) * by_line).astype(np.float32) for row in teeth]
     broad = cv2.GaussianBlur(grey, (0, 0), TOOTH * eye)
     own, shaded, told = [], [], [0.0, 0.0]
     for k, share in enumerate((1 - lower, lower)):
@@ -264,7 +277,7 @@ def look_inside(
     tall = gap / max(width_of(loop), 1.0) + RIMMED * (rimmed - 0.5)
     rounded = _rounded(tall, float((seen * like_teeth).sum() / max(seen.sum(), 1e-6)), registration.rounded)
     registration.rounded = rounded
-    shown = zip(own, beyond, shaded, rows, gains[:2], told, map(float, registration.trust), strict=True)
+    shown = zip(own, beyond, shaded, torn, rows, gains[:2], told, map(float, registration.trust), strict=True)
     return Inside(
         loop=loop,
         eye=eye,
@@ -341,7 +354,7 @@ def _part(
     """The rows laid onto what the frame shows of them, where their teeth lie, and how far a place is the lower's.
 
     A row of teeth belongs to one jaw: what lies above the mouth's dark line is the upper's, the rest the lower's; but
-    near that line, which is straight as no row is, what looks like teeth is the remembered row's that lies there.
+    near where that line should be and is not seen, what looks like teeth is the remembered row's that lies there.
 
     Args:
         look: what the frame shows.
@@ -350,7 +363,8 @@ def _part(
         smiles: see `talkedit.mouth.rows.split`.
 
     Returns:
-        both rows; (h, w) 0..1 for each; (h, w) 0..1; (h, w) 0..1, below the dark line; 0..1, the rows touch.
+        both rows; (h, w) 0..1 for each; (h, w) 0..1; (h, w) how far below the dark line, over the eye distance; 0..1,
+        the rows touch.
     """
     grey, seen, like_teeth, between = look.grey, look.seen, look.like_teeth, look.between
     corner, eye = look.corner, look.eye
@@ -369,13 +383,17 @@ def _part(
     elif lower is not None:
         end = row_end(teeth[1], between, middle, is_lower=True)
     edge = split(look.area, seen, between, end, SURE * eye / gap, smiles)
-    side = below = np.clip((between - edge) / max(0.08, 1.5 * look.feather / gap) + 0.5, 0, 1)
-    bent = like_teeth * (1 - smoothstep(np.abs(between - edge) * (gap / eye), *BENT))
+    near = cv2.dilate(seen, np.ones((2 * max(1, round(UNDER * eye)) + 1, 3), np.uint8))
+    line, told = parting(grey, np.maximum(seen, near * like_teeth), between, edge, eye)
+    bends = smoothstep(float((seen * like_teeth).sum()) / eye**2, *BENDS)
+    down = (between - (edge + bends * (line - edge))) * np.float32(gap / eye)
+    below = _side(look, down)
+    bent = like_teeth * (1 - smoothstep(np.abs(down), *BENT)) * (1 - bends * told)
     if lower is not None:
         below = below + (1 - below) * teeth[1] * bent
     touch = 0.0
     if upper is not None and lower is not None:
-        touch = _touch(grey, seen * middle, like_teeth, (between - edge) * np.float32(gap / eye), teeth[1], eye)
+        touch = _touch(grey, seen * middle, like_teeth, down, teeth[1], eye)
     if upper is not None:
         # Teeth that end a little lower than they were seen are still the upper ones where no lower ones show.
         shows = 0.0 if lower is None else smoothstep(registration.trust[1], *BELIEVED)
@@ -384,7 +402,13 @@ def _part(
     else:
         bent = bent * teeth[0]
         below = np.maximum(below, _upper_edge(grey, seen, like_teeth, below, SLIVER * eye))
-    return (upper, lower), teeth, (below * (1 - bent)).astype(np.float32), side, registration.together(touch)
+    return (upper, lower), teeth, (below * (1 - bent)).astype(np.float32), down, registration.together(touch)
+
+
+def _side(look: _Look, down: np.ndarray) -> np.ndarray:
+    """(h, w) 0..1: below the line between the rows, (h, w) above it over the eye distance."""
+    soft = max(SIDE * gap_of(look.loop), 1.5 * look.feather, 1e-3)
+    return np.clip(down * (look.eye / soft) + 0.5, 0, 1)
 
 
 def _upper_edge(

@@ -18,7 +18,7 @@ from talkedit.composite.warp import Warp, around
 from talkedit.geometry.openings import smoothstep
 from talkedit.mouth.alignment import polygon
 from talkedit.mouth.cavity import cavity
-from talkedit.mouth.inside import TELLS, TOLD, Inside
+from talkedit.mouth.inside import TELLS, TOLD, Inside, Part
 from talkedit.mouth.lips import beside_lips, between_lips
 from talkedit.mouth.rows import across_lips, along_lips, brightness, depth, gap_of
 
@@ -52,6 +52,8 @@ SINKS, FADES = 0.08, (0.1, 0.4)
 # Rows that touch stay together where an edit would part them by less, over the eye distance, and part as it says where
 # by more: smiles are made with clenched teeth, and what looks like the line between them may not be it.
 TOUCH = (0.026, 0.036)
+# Gaps over which rows part as their jaws do, not only as lips do, over the eye distance.
+WIDE_OPEN = (0.1, 0.2)
 # Of what opens such a mouth further than that, over the eye distance, the share that its lower row sinks behind its
 # lip: a jaw that drops leaves the grin that bared it.
 DROPPED, COVERS = 0.03, 0.6
@@ -62,6 +64,9 @@ BARES = (0.02, 0.06)  # so much further open, over the eye distance, a mouth bar
 # So much further open, over the eye distance, a mouth leaves behind the crumbs below its upper teeth, while frames show
 # little of the dark (``TOLD``).
 OPENS = (0.005, 0.02)
+# So much further open, over the eye distance, what lies behind both rows beside the line between them is dark: it would
+# be torn into a light band that hangs from either. Of a mouth that never shows the dark it is teeth in shadow.
+TEARS = (0.015, 0.05)
 # A mouth open so far, over the eye distance, and full of what is no row, with nothing dark beside it, stays full as it
 # opens so little further: it is stretched as skin is. So is one whose teeth stay clenched, between so little less and
 # more: what opened beside them was a drawn line. Lips that close further slide over them.
@@ -144,6 +149,7 @@ def fill_mouth(
     )
     untold = np.float32(1 - smoothstep(inside.dark, *TOLD))
     bared = untold * np.float32(smoothstep(further, *OPENS))
+    tears = np.float32((1 - inside.clenched) * smoothstep(further, *TEARS))
     stretched = max(np.float32(inside.rounded), _full(inside, further))
     moves = _ways(jaws, moved, source, inside.shut, further, eye)
     drawn = np.zeros(shape, np.float32)
@@ -170,17 +176,15 @@ def fill_mouth(
             if there is not None:
                 first = from_row + np.array([there[1].start, there[0].start])
                 colours[there] = part.row.colours(first, teeth[there].shape)
-            own = part.own * (1 - wide * part.shaded)[..., None] if wide > 0 else part.own
-            own, dx, dy = _shifted(own, inside.corner + move - corner)
+            own, dx, dy = _shifted(_along(part, wide, tears), inside.corner + move - corner)
             shade = 1 - (1 - part.lit) * DIM * (1 - float(smoothstep(gap_of(target) / eye, *DIMMED)))
             gain, dark = np.float32(part.gain * shade), inside.cavity.astype(np.float32)
             _lay(mouth, own, part.beyond, dx, dy, colours, teeth, gain, lit, dark)
         elif shows > 0:
             shift_x, shift_y = _bent(x + np.float32(x0), y + np.float32(y0), source[lip], target[lip], LIP_HOLD * eye)
             back_x, back_y = x + to_x - shift_x, y + to_y - shift_y
-            own, beyond = (cv2.remap(shown, back_x, back_y, cv2.INTER_LINEAR) for shown in (part.own, part.beyond))
-            if bared > 0:
-                own *= 1 - bared * cv2.remap(part.shaded, back_x, back_y, cv2.INTER_LINEAR)[..., None]
+            shown = (_along(part, bared, tears), part.beyond)
+            own, beyond = (cv2.remap(pixels, back_x, back_y, cv2.INTER_LINEAR) for pixels in shown)
             both = own + beyond * (1 - own[..., 3:])
             mouth *= 1 - both[..., 3:]
             mouth += both[..., :3]
@@ -208,6 +212,13 @@ def fill_mouth(
     if soft > FAINT:
         painted = _as_soft(painted, hole, soft)
     picture[rect] = np.clip(painted + 0.5, 0, 255).astype(np.uint8)
+
+
+def _along(part: Part, wide: np.float32, tears: np.float32) -> np.ndarray:
+    """(h, w, 4) a row's own pixels that come along with it, given 0..1 how far others stay behind or are torn."""
+    if wide == 0 and tears == 0:
+        return part.own
+    return part.own * ((1 - wide * part.shaded) * (1 - tears * part.torn))[..., None]
 
 
 def _full(inside: Inside, further: float) -> np.float32:
@@ -238,6 +249,8 @@ def _ways(
 ) -> np.ndarray:
     """(2, 2) pixels that each row goes: with its jaw, some of the way with its lip, and together where they touch.
 
+    They part no further than lips do that are not wide open.
+
     Args:
         jaws: (2, 2) ways of the jaws, pixels.
         moved: (20, 2) ways of the inner lips, pixels.
@@ -251,6 +264,9 @@ def _ways(
     down = across_lips(source)
     rides = np.array([RIDES, RIDES + (FOLLOWS - RIDES) * smoothstep(beside[1] @ down / eye, *DROPS)])
     ways = jaws + rides[:, None] * beside
+    # A jaw that drops behind lips which stay parts its teeth unseen; wide open ones show it.
+    unseen = max(float((ways[1] - ways[0]) @ down) - max(further, 0.0) * eye, 0.0)
+    ways[1] -= unseen * (1 - smoothstep(gap_of(source) / eye, *WIDE_OPEN)) * down
     apart = ways[1] - ways[0]
     ways[1] -= shut * apart * (1 - smoothstep(np.linalg.norm(apart) / eye, *TOUCH))
     ways[1] += shut * COVERS * max(further - DROPPED, 0.0) * eye * down

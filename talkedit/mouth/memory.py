@@ -62,6 +62,7 @@ LOWEST_REST = 0.02
 # Where upper teeth end is known from so many mouths that gape, with so much free below them, over the eye distance. The
 # base of the nose rises as mouths open, so that it says nothing of where the jaw is: lower rows do without.
 TOLD, CLEAR = 5, 0.03
+AGREE = 4, 0.008  # or from so many that are no further apart than that, as their standard deviation
 # Teeth that fill lips so far apart, over the eye distance, are the upper ones alone unless a line divides them, or so
 # many mouths, one other at least, showed where these end; their row ends at such a depth then.
 ALONE, ENDS, OTHER = (0.05, 0.2), 1.3, 2
@@ -221,7 +222,13 @@ class MouthMemory:
         return not self.upper or self.upper[0].score < ENOUGH
 
     def _seen(
-        self, picture: np.ndarray, loop: np.ndarray, is_lower: bool, jaws: np.ndarray, upper: np.ndarray | None = None
+        self,
+        picture: np.ndarray,
+        loop: np.ndarray,
+        is_lower: bool,
+        jaws: np.ndarray,
+        upper: np.ndarray | None = None,
+        told: bool = False,
     ) -> np.ndarray:
         """(h, w) float32 0..1, what a kept picture shows of a row.
 
@@ -231,6 +238,7 @@ class MouthMemory:
             is_lower: which row, and whose picture it is.
             jaws: (2,) how far the lower jaw lies from the upper, pixels, beside the mean face's.
             upper: (h, w) where the upper row's teeth lie in it, if that is known.
+            told: where upper teeth end is known from few mouths.
         """
         out = np.zeros(picture.shape[:2], np.float32)
         x0, y0, x1, y1 = bounds(loop, picture.shape)
@@ -244,11 +252,12 @@ class MouthMemory:
         near = in_middle(x, lips, self.grid.pixels, between.shape)
         if upper is not None:
             end = row_end(upper[rect], between, near)
-        told = len(self.ends) >= TOLD
+        surely = len(self.ends) >= TOLD
+        told = told or surely
         guessed = end is None and not told
         if end is None:
             known = told and not is_lower
-            sure = SURE if known else ANATOMY
+            sure = SURE if surely and not is_lower else ANATOMY
             lowest = float(np.median(self.ends)) if known else self.grid.lips_at + EDGE * self.grid.pixels
             end = float(depth(middle[:1], np.array([lowest - (jaws[1] if is_lower else 0)]), loop)[0])
         grey = brightness(picture[rect])
@@ -256,14 +265,19 @@ class MouthMemory:
         if guessed and len(self.ends) < OTHER and ALONE[0] < gap / self.grid.pixels < ALONE[1]:
             teeth = inside * toothness(picture[rect], skin_around(picture, loop))
             edge += undivided(grey, teeth, inside * near) * max(ENDS - edge, 0)
-        line = parting(grey, inside, between, edge, self.grid.pixels)
+        line, _ = parting(grey, inside, between, edge, self.grid.pixels)
         below = np.clip((between - line) * gap / SPLIT_SOFT + 0.5, 0, 1)
         out[rect] = inside * (below if is_lower else 1 - below)
         return out
 
+    def _agree(self) -> bool:
+        """Whether the few mouths that show where upper teeth end agree on it."""
+        some, apart = AGREE
+        return len(self.ends) >= some and float(np.std(self.ends)) < apart * self.grid.pixels
+
     def _again(self, kept: Kept) -> Kept:
         """The mouth of an upper row with what is known by now."""
-        again = replace(kept, seen=self._seen(kept.picture, kept.loop, False, kept.jaws))
+        again = replace(kept, seen=self._seen(kept.picture, kept.loop, False, kept.jaws, told=self._agree()))
         return replace(again, score=kept.score * float(again.teeth.sum()) / max(float(kept.teeth.sum()), 1e-6))
 
     def _shows_lower_only(self) -> bool:

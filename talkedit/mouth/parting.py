@@ -1,7 +1,7 @@
 """The line at which two rows of teeth part, along the mouth: it bends as the rows do, and leans with a head.
 
-`talkedit.mouth.rows.split` finds the one depth at which they part. Cut there, upper teeth end in a straight edge, and
-what is left of them goes down with the lower jaw.
+`talkedit.mouth.rows.split` finds the one depth at which they part. Cut there, upper teeth end in a straight edge, what
+is left of them goes down with the lower jaw, and tips of lower ones hang from the upper.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ REACH, AWAY, STEEP = 0.045, 0.25, 0.06
 DARK, EVENLY = (0.1, 0.3), 0.03
 
 
-def parting(grey: np.ndarray, inside: np.ndarray, between: np.ndarray, depth: float, eye: float) -> np.ndarray:
+def parting(
+    grey: np.ndarray, inside: np.ndarray, between: np.ndarray, depth: float, eye: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Depth at which the rows part in each column.
 
     Args:
@@ -31,13 +33,13 @@ def parting(grey: np.ndarray, inside: np.ndarray, between: np.ndarray, depth: fl
         eye: outer-eye distance, pixels.
 
     Returns:
-        (w,) float32 depths; ``depth`` where no dark line is near.
+        (w,) float32 depths; ``depth`` where no dark line is near; and (w,) 0..1, how surely there is one.
     """
     h, w = grey.shape
     slope = float(between[-1, 0] - between[0, 0]) / max(h - 1, 1)  # of depth, a pixel
     reach = max(2, round(REACH * eye))
     if slope <= 0 or h < 3 or w < 3 or not (inside > 0.5).any():
-        return np.full(w, depth, np.float32)
+        return np.full(w, depth, np.float32), np.zeros(w, np.float32)
     away = np.arange(-reach, reach + 1, dtype=np.float32)
     y = (depth - between[0]) / np.float32(slope) + away[:, None]
     x = np.broadcast_to(np.arange(w, dtype=np.float32), y.shape)
@@ -52,5 +54,8 @@ def parting(grey: np.ndarray, inside: np.ndarray, between: np.ndarray, depth: fl
     steep = STEEP * np.abs(away[:, None] - away)
     path = cheapest_way(line + AWAY * (away[:, None] / reach) ** 2, steep)
     sure = smoothstep(1 - line[path, np.arange(w)], *DARK)
-    off = (sure * away[path]).astype(np.float32)[None]
-    return (depth + slope * cv2.GaussianBlur(off, (0, 0), EVENLY * eye, sigmaY=1.0)[0]).astype(np.float32)
+    off, sure = (
+        cv2.GaussianBlur(v.astype(np.float32)[None], (0, 0), EVENLY * eye, sigmaY=1.0)[0]
+        for v in (sure * away[path], sure)
+    )
+    return (depth + slope * off).astype(np.float32), sure
