@@ -695,11 +695,8 @@ def test_a_few_mouths_that_agree_tell_where_upper_teeth_end(ends: tuple[float, .
     rows = []
     for down in (0.0, 8.0):
         memory.ends = [float(place[1, :2] @ [220, edge + down] + place[1, 2]) + v - 40 for v in ends]
-        seen = (
-            memory._again(Kept(1.0, 0, both, np.ones((h, w), np.float32), np.float32(SKIN), loop, np.zeros(2))).seen
-            > 0.5
-        )
-        rows.append(float(np.flatnonzero(seen.any(1)).max()))
+        kept = Kept(1.0, 0, both, np.ones((h, w), np.float32), np.float32(SKIN), loop, np.zeros(2))
+        rows.append(float(np.flatnonzero((memory._again(kept).seen > 0.5).any(1)).max()))
     assert rows[1] - rows[0] == (pytest.approx(8 * place[1, 1], abs=1.5) if told else 0)
 
 
@@ -1672,7 +1669,7 @@ def test_light_behind_the_rows_is_torn_near_their_line_and_teeth_are_not() -> No
     pose = find_pose(face(0.2), model().at_landmarks(model().mean))
     rows = remembered().solve(0.6).placed(pose, pose.to_model(face(0.2)))
     inside = look_inside(frame, loop, eye, 0.55, rows, Registration())
-    (x, top), torn = np.round(np.float32([loop[:, 0].mean(), loop[3:8, 1].min()]) - inside.corner).astype(int), []
+    x, top = np.round(np.float32([loop[:, 0].mean(), loop[3:8, 1].min()]) - inside.corner).astype(int)
     for part in inside.parts:
         torn = part.torn[:, x - 5 : x + 6].mean(1)  # five teeth and lines between them
         below = torn[top + 19 : round(top + TORN * eye + 40)]

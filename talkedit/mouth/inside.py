@@ -61,7 +61,7 @@ BENDS = (0.01, 0.02)
 SIDE = 0.08  # softness of the line between the rows, over the gap
 # Within that distance of the line, over the eye distance, what is no tooth lies more and more behind both rows.
 TORN = 0.06
-BENT = (0.02, 0.04)  # how far from a straight line rows end, over the eye distance
+BENT = (0.02, 0.04)  # how far from their line rows end where it is not seen, over the eye distance
 BELIEVED = (0.4, 0.8)  # trust in a lower row that surely shows
 # What shows between upper teeth and a lower lip so near below them, over the eye distance, is no part of a lower row
 # that was never seen: crumbs of teeth and gaps, that would go down with the lip.
@@ -383,12 +383,10 @@ def _part(
     elif lower is not None:
         end = row_end(teeth[1], between, middle, is_lower=True)
     edge = split(look.area, seen, between, end, SURE * eye / gap, smiles)
-    near = cv2.dilate(seen, np.ones((2 * max(1, round(UNDER * eye)) + 1, 3), np.uint8))
-    line, told = parting(grey, np.maximum(seen, near * like_teeth), between, edge, eye)
-    bends = smoothstep(float((seen * like_teeth).sum()) / eye**2, *BENDS)
-    down = (between - (edge + bends * (line - edge))) * np.float32(gap / eye)
+    line, told = _line(look, edge)
+    down = (between - line) * np.float32(gap / eye)
     below = _side(look, down)
-    bent = like_teeth * (1 - smoothstep(np.abs(down), *BENT)) * (1 - bends * told)
+    bent = like_teeth * (1 - smoothstep(np.abs(down), *BENT)) * (1 - told)
     if lower is not None:
         below = below + (1 - below) * teeth[1] * bent
     touch = 0.0
@@ -405,9 +403,23 @@ def _part(
     return (upper, lower), teeth, (below * (1 - bent)).astype(np.float32), down, registration.together(touch)
 
 
+def _line(look: _Look, depth: float) -> tuple[np.ndarray | float, np.ndarray | float]:
+    """Depth of the line between rows that part at such a ``depth`` on the whole, and 0..1 how surely it is seen.
+
+    Of single columns, (w,), where teeth enough show.
+    """
+    bends = smoothstep(float((look.seen * look.like_teeth).sum()) / look.eye**2, *BENDS)
+    if bends == 0:
+        return depth, 0.0
+    near = cv2.dilate(look.seen, np.ones((2 * max(1, round(UNDER * look.eye)) + 1, 3), np.uint8))
+    known = np.maximum(look.seen, near * look.like_teeth)
+    line, told = parting(look.grey, known, look.between, depth, look.eye)
+    return depth + bends * (line - depth), bends * told
+
+
 def _side(look: _Look, down: np.ndarray) -> np.ndarray:
-    """(h, w) 0..1: below the line between the rows, (h, w) above it over the eye distance."""
-    soft = max(SIDE * gap_of(look.loop), 1.5 * look.feather, 1e-3)
+    """(h, w) 0..1: below the line between the rows, given (h, w) how far below it, over the eye distance."""
+    soft = max(SIDE * gap_of(look.loop), 1.5 * look.feather)
     return np.clip(down * (look.eye / soft) + 0.5, 0, 1)
 
 
